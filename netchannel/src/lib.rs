@@ -1,0 +1,1 @@
+//! Netchannels on AF_XDP.

@@ -1,0 +1,2 @@
+//! The `netchannel` command.
+fn main() {}
