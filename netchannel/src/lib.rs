@@ -1,1 +1,5 @@
-//! Netchannels on AF_XDP.
+//! Netchannels on AF_XDP: packets are looked up once, by addresses, ports and protocol, and handed to the channel that owns them.
+
+pub mod packet;
+pub mod port;
+pub mod time;

@@ -1,0 +1,124 @@
+//! A port in plain memory: what a test puts in is received, and what is transmitted can be looked at.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use super::{Frame, FramePool, PacketIo, PortCounters};
+use crate::time::Time;
+
+/// The port itself, for the dispatcher. Its other end is the [`MemoryWire`].
+pub struct MemoryPort {
+    wire: Rc<RefCell<Wire>>,
+    counters: PortCounters,
+}
+
+/// The other end of a [`MemoryPort`]: puts packets in, takes transmitted ones out.
+#[derive(Clone)]
+pub struct MemoryWire {
+    wire: Rc<RefCell<Wire>>,
+    pool: FramePool,
+}
+
+struct Wire {
+    to_port: VecDeque<Frame>,
+    from_port: VecDeque<Frame>,
+    transmit_capacity: usize,
+    failed: Option<io::ErrorKind>,
+}
+
+impl MemoryPort {
+    /// A port whose frames come from `pool` and whose transmit queue holds `transmit_capacity` frames until
+    /// [`MemoryWire::sent`] takes them.
+    pub fn new(pool: &FramePool, transmit_capacity: usize) -> (Self, MemoryWire) {
+        let wire = Rc::new(RefCell::new(Wire {
+            to_port: VecDeque::new(),
+            from_port: VecDeque::new(),
+            transmit_capacity,
+            failed: None,
+        }));
+        let port = Self {
+            wire: Rc::clone(&wire),
+            counters: PortCounters::default(),
+        };
+        (
+            port,
+            MemoryWire {
+                wire,
+                pool: pool.clone(),
+            },
+        )
+    }
+}
+
+impl MemoryWire {
+    /// Puts a packet on the wire towards the port; false if the pool has no free frame or the packet does not fit in one.
+    pub fn send(&self, bytes: &[u8]) -> bool {
+        let frame = self.pool.take_filled(bytes);
+        let sent = frame.is_some();
+        self.wire.borrow_mut().to_port.extend(frame);
+        sent
+    }
+
+    /// Takes the next packet that the port transmitted.
+    pub fn sent(&self) -> Option<Vec<u8>> {
+        self.wire
+            .borrow_mut()
+            .from_port
+            .pop_front()
+            .map(|frame| frame.bytes().to_vec())
+    }
+
+    /// Takes all packets that the port transmitted.
+    pub fn sent_all(&self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.sent()).collect()
+    }
+
+    /// From now on the port answers a flush with this error, as one does whose interface was removed.
+    pub fn fail(&self, kind: io::ErrorKind) {
+        self.wire.borrow_mut().failed = Some(kind);
+    }
+}
+
+impl PacketIo for MemoryPort {
+    fn receive(&mut self, _now: Time, burst: &mut Vec<Frame>, limit: usize) -> usize {
+        let mut wire = self.wire.borrow_mut();
+        let count = limit.min(wire.to_port.len());
+        for frame in wire.to_port.drain(..count) {
+            self.counters.received_packets += 1;
+            self.counters.received_bytes += frame.len() as u64;
+            burst.push(frame);
+        }
+        count
+    }
+
+    fn transmit_room(&mut self) -> usize {
+        let wire = self.wire.borrow();
+        wire.transmit_capacity.saturating_sub(wire.from_port.len())
+    }
+
+    fn transmit(&mut self, _now: Time, frames: &mut Vec<Frame>) -> usize {
+        let count = self.transmit_room().min(frames.len());
+        let mut wire = self.wire.borrow_mut();
+        for frame in frames.drain(..count) {
+            self.counters.transmitted_packets += 1;
+            self.counters.transmitted_bytes += frame.len() as u64;
+            wire.from_port.push_back(frame);
+        }
+        count
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.wire.borrow().failed.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn counters(&self) -> PortCounters {
+        self.counters
+    }
+
+    fn held(&self) -> usize {
+        let wire = self.wire.borrow();
+        wire.to_port.len() + wire.from_port.len()
+    }
+}

@@ -1,0 +1,62 @@
+//! Time as a value that is passed in: the packet path never reads a clock of its own.
+
+use std::ops::Add;
+use std::time::Duration;
+
+/// A point in time: nanoseconds since an arbitrary start. It never runs backwards and wraps after 584 years.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// The start of time.
+    pub const ZERO: Time = Time(0);
+    /// Later than every point in time that is reached.
+    pub const MAX: Time = Time(u64::MAX);
+
+    /// The point `nanoseconds` after the start.
+    pub const fn from_nanos(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// The point `seconds` after the start.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Nanoseconds since the start.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Time that has passed since `earlier`; zero if `earlier` lies ahead.
+    pub const fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+
+    fn add(self, duration: Duration) -> Time {
+        Time(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+/// Gives the time of the machine's monotonic clock; used by whoever drives a worker, never inside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(std::time::Instant);
+
+impl Clock {
+    /// A clock that starts now, at one second, so that `Time::ZERO` is always past.
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Time {
+        Time::from_secs(1) + self.0.elapsed()
+    }
+}
