@@ -1,0 +1,74 @@
+//! Rules with lists, as single boxes: what a classifier takes.
+
+use super::Config;
+use super::ports::PortRange;
+use super::rule::Rule;
+use super::value::AddressRange;
+
+/// One range in each dimension. Several boxes come from one rule that has lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleBox<'c> {
+    /// The rule it comes from.
+    pub rule: &'c Rule,
+    /// Source addresses; `None` is any.
+    pub from: Option<AddressRange>,
+    /// Destination addresses; `None` is any.
+    pub to: Option<AddressRange>,
+    /// The IANA protocol number; `None` is any.
+    pub protocol: Option<u8>,
+    /// Source ports.
+    pub source_ports: PortRange,
+    /// Destination ports.
+    pub destination_ports: PortRange,
+}
+
+impl Rule {
+    /// How many boxes the rule's lists multiply to, at least 1.
+    pub fn boxes(&self) -> u64 {
+        let lengths = [
+            self.from.len(),
+            self.to.len(),
+            self.protocols.len(),
+            self.source_ports.len(),
+            self.destination_ports.len(),
+        ];
+        lengths.iter().fold(1, |product: u64, length| {
+            product.saturating_mul((*length).max(1) as u64)
+        })
+    }
+
+    /// The rule's boxes: the product of its lists.
+    pub fn expand(&self) -> impl Iterator<Item = RuleBox<'_>> {
+        any_of(&self.from).flat_map(move |from| {
+            any_of(&self.to).flat_map(move |to| {
+                any_of(&self.protocols).flat_map(move |protocol| {
+                    any_of(&self.source_ports).flat_map(move |source_ports| {
+                        any_of(&self.destination_ports).map(move |destination_ports| RuleBox {
+                            rule: self,
+                            from,
+                            to,
+                            protocol,
+                            source_ports: source_ports.unwrap_or(PortRange::ANY),
+                            destination_ports: destination_ports.unwrap_or(PortRange::ANY),
+                        })
+                    })
+                })
+            })
+        })
+    }
+}
+
+impl Config {
+    /// The boxes of all rules, those that are tried first first.
+    pub fn rule_boxes(&self) -> impl Iterator<Item = RuleBox<'_>> {
+        self.rules.iter().flat_map(Rule::expand)
+    }
+}
+
+/// Each entry of a list, or one `None` for an empty list, which takes any.
+fn any_of<T: Copy>(list: &[T]) -> impl Iterator<Item = Option<T>> + '_ {
+    list.iter()
+        .copied()
+        .map(Some)
+        .chain(list.is_empty().then_some(None))
+}

@@ -1,0 +1,199 @@
+//! The tables and keys that a file may hold, and what was meant by a key that is none of them.
+
+use super::section::quoted;
+
+/// The keys that one kind of table may hold.
+#[derive(Debug)]
+pub(super) struct Schema {
+    /// How the table is opened in the file; empty for the file's top level.
+    pub(super) header: &'static str,
+    pub(super) keys: &'static [&'static str],
+}
+
+/// The file's top level: each key is a table.
+pub(super) const FILE: Schema = Schema {
+    header: "",
+    keys: &[
+        "control",
+        "memory",
+        "rings",
+        "flow_table",
+        "interface",
+        "channel",
+        "rule",
+        "replay",
+    ],
+};
+pub(super) const CONTROL: Schema = Schema {
+    header: "[control]",
+    keys: &["socket"],
+};
+pub(super) const MEMORY: Schema = Schema {
+    header: "[memory]",
+    keys: &["frames", "huge_pages"],
+};
+pub(super) const RINGS: Schema = Schema {
+    header: "[rings]",
+    keys: &["receive", "transmit", "fill", "completion"],
+};
+pub(super) const FLOW_TABLE: Schema = Schema {
+    header: "[flow_table]",
+    keys: &["capacity"],
+};
+pub(super) const INTERFACE: Schema = Schema {
+    header: "[[interface]]",
+    keys: &["name", "role", "prefixes", "mode", "zero_copy"],
+};
+pub(super) const CHANNEL: Schema = Schema {
+    header: "[[channel]]",
+    keys: &[
+        "name",
+        "type",
+        "external",
+        "addresses",
+        "ports",
+        "filtering",
+        "max_mappings",
+        "timeouts",
+    ],
+};
+pub(super) const TIMEOUTS: Schema = Schema {
+    header: "[channel.timeouts]",
+    keys: &[
+        "udp",
+        "tcp_established",
+        "tcp_transitory",
+        "icmp",
+        "allow_noncompliant",
+    ],
+};
+pub(super) const RULE: Schema = Schema {
+    header: "[[rule]]",
+    keys: &[
+        "priority",
+        "from",
+        "to",
+        "protocol",
+        "source_ports",
+        "destination_ports",
+        "channel",
+    ],
+};
+pub(super) const REPLAY: Schema = Schema {
+    header: "[replay]",
+    keys: &["interface"],
+};
+pub(super) const REPLAY_INTERFACE: Schema = Schema {
+    header: "[[replay.interface]]",
+    keys: &["name", "mac", "addresses", "mtu", "gateway", "neighbour_mac"],
+};
+
+/// Every table that a file may hold.
+pub(super) const SCHEMAS: [&Schema; 11] = [
+    &FILE,
+    &CONTROL,
+    &MEMORY,
+    &RINGS,
+    &FLOW_TABLE,
+    &INTERFACE,
+    &CHANNEL,
+    &TIMEOUTS,
+    &RULE,
+    &REPLAY,
+    &REPLAY_INTERFACE,
+];
+
+/// The candidate that differs least from `word`, if one is near enough to have been meant.
+pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    // The distance is quadratic in the length, and nothing that we know is that long.
+    if word.len() > 64 {
+        return None;
+    }
+    let word = word.to_lowercase().replace('-', "_");
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, &candidate.replace('-', "_"));
+    let near = candidates
+        .into_iter()
+        .map(|candidate| (distance(candidate), candidate));
+    let (distance, candidate) = near.min_by_key(|(distance, _)| *distance)?;
+    // A third of the word may differ, rounded up.
+    (distance <= word.chars().count().div_ceil(3)).then_some(candidate)
+}
+
+/// What to say of a key that a table does not have.
+pub(super) fn unknown_key(name: &str, schema: &Schema) -> String {
+    let shown = quoted(name).replace('"', "`");
+    let near = nearest(name, schema.keys.iter().copied());
+    if schema.header.is_empty() {
+        return match near {
+            Some(near) => format!("unknown table {shown}, did you mean `{}`?", header_of(near)),
+            None => format!(
+                "unknown key {shown} outside of any table; expected {}",
+                known_tables()
+            ),
+        };
+    }
+    let found = format!("unknown key {shown} in {}", schema.header);
+    if let Some(near) = near {
+        return format!("{found}, did you mean `{near}`?");
+    }
+    if let Some(home) = SCHEMAS
+        .iter()
+        .find(|other| !other.header.is_empty() && other.keys.contains(&name))
+    {
+        return format!("{found}; it belongs in {}", home.header);
+    }
+    let known: Vec<String> = schema.keys.iter().map(|key| format!("`{key}`")).collect();
+    format!("{found}; expected {}", known.join(", "))
+}
+
+fn known_tables() -> String {
+    FILE.keys
+        .iter()
+        .map(|key| header_of(key))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// How the table of a top-level key is opened.
+fn header_of(key: &str) -> &str {
+    let inner = |header: &str| header.trim_start_matches('[').trim_end_matches(']') == key;
+    SCHEMAS
+        .iter()
+        .find(|schema| inner(schema.header))
+        .map_or(key, |schema| schema.header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_suggested() {
+        assert_eq!(nearest("prot", CHANNEL.keys.iter().copied()), Some("ports"));
+        assert_eq!(
+            nearest("Zero-Copy", INTERFACE.keys.iter().copied()),
+            Some("zero_copy")
+        );
+        assert_eq!(nearest("colour", CHANNEL.keys.iter().copied()), None);
+    }
+
+    #[test]
+    fn an_unknown_key_says_where_it_belongs() {
+        assert_eq!(
+            unknown_key("prot", &CHANNEL),
+            "unknown key `prot` in [[channel]], did you mean `ports`?"
+        );
+        assert_eq!(
+            unknown_key("frames", &RINGS),
+            "unknown key `frames` in [rings]; it belongs in [memory]"
+        );
+        assert_eq!(
+            unknown_key("interfaces", &FILE),
+            "unknown table `interfaces`, did you mean `[[interface]]`?"
+        );
+        assert_eq!(
+            unknown_key("colour", &MEMORY),
+            "unknown key `colour` in [memory]; expected `frames`, `huge_pages`"
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! The tables that have one place each: control socket, memory, rings, flow table.
+
+use std::path::PathBuf;
+
+use super::error::Source;
+use super::schema;
+use super::section::{Section, refuse};
+
+/// Bytes of one frame of packet memory.
+pub const FRAME_SIZE: u32 = 4096;
+
+/// The longest path of a Unix socket, in bytes (the kernel's `sun_path` less its final zero).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Absolute path of the socket.
+    pub socket: PathBuf,
+}
+
+/// The memory that packets live in, one such area for each worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Frames of [`FRAME_SIZE`] bytes: a power of two, 256 to 1,048,576 (1 MiB to 4 GiB).
+    pub frames: u32,
+    /// Whether the memory is of huge pages (2 MiB), which must have been set aside (`vm.nr_hugepages`).
+    pub huge_pages: bool,
+}
+
+/// Entries of the four rings of each AF_XDP socket: powers of two, 64 to 32,768.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    /// Frames that came in and were not yet looked at.
+    pub receive: u32,
+    /// Frames handed over for sending.
+    pub transmit: u32,
+    /// Free frames that the kernel may fill.
+    pub fill: u32,
+    /// Sent frames on their way back.
+    pub completion: u32,
+}
+
+/// The flow table of each worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTable {
+    /// Entries, 1,024 to 16,777,216. A translated connection needs two, one for each direction.
+    pub capacity: u32,
+}
+
+pub(super) fn control(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> Control {
+    const EXPECTED: &str = "an absolute path of at most 107 bytes";
+    let mut control = Control {
+        socket: PathBuf::from(crate::control::DEFAULT_SOCKET),
+    };
+    let Some(table) = table else { return control };
+    if let Some(socket) = table.string("socket", EXPECTED, source) {
+        let path = *socket.get_ref();
+        if path.starts_with('/')
+            && !path.ends_with('/')
+            && path.len() <= MAX_SOCKET_PATH
+            && !path.contains('\0')
+        {
+            control.socket = PathBuf::from(path);
+        } else if let Some(value) = table.value("socket") {
+            refuse(value, "socket", EXPECTED, source);
+        }
+    }
+    control
+}
+
+pub(super) fn memory(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> Memory {
+    let mut memory = Memory {
+        frames: 16_384,
+        huge_pages: false,
+    };
+    if let Some(table) = table {
+        memory.frames = table.power_of_two("frames", memory.frames, 256..=1 << 20, source);
+        memory.huge_pages = table.boolean("huge_pages", memory.huge_pages, source);
+    }
+    memory
+}
+
+pub(super) fn rings(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> Rings {
+    let mut rings = Rings {
+        receive: 2048,
+        transmit: 2048,
+        fill: 2048,
+        completion: 2048,
+    };
+    if let Some(table) = table {
+        let mut take = |key: &str, ring: &mut u32| {
+            *ring = table.power_of_two(key, *ring, 64..=32_768, source);
+        };
+        take("receive", &mut rings.receive);
+        take("transmit", &mut rings.transmit);
+        take("fill", &mut rings.fill);
+        take("completion", &mut rings.completion);
+    }
+    rings
+}
+
+pub(super) fn flow_table(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> FlowTable {
+    let capacity = 262_144;
+    let limits = 1_024..=1 << 24;
+    FlowTable {
+        capacity: table.map_or(capacity, |table| {
+            table.number("capacity", capacity, limits, source)
+        }),
+    }
+}
+
+/// Frames must be enough for every interface's socket to be able to receive and to send at once.
+pub(super) fn check_memory(
+    memory: &Memory,
+    rings: &Rings,
+    interfaces: usize,
+    table: Option<&Section<'_, '_>>,
+    source: &mut Source<'_>,
+) {
+    let interfaces = u32::try_from(interfaces).unwrap_or(u32::MAX).max(1);
+    let needed = interfaces.saturating_mul(rings.fill.saturating_add(rings.transmit));
+    if memory.frames >= needed {
+        return;
+    }
+    let message = format!(
+        "{} frames can not fill the rings of {interfaces} interface{} (fill {} and transmit {} each); expected at \
+         least {}",
+        memory.frames,
+        if interfaces == 1 { "" } else { "s" },
+        rings.fill,
+        rings.transmit,
+        needed.checked_next_power_of_two().unwrap_or(needed),
+    );
+    let span = table
+        .and_then(|table| table.value("frames"))
+        .map(|value| value.span());
+    source.error(
+        &span.or(table.map(|table| table.span.clone())).unwrap_or(0..0),
+        "frames",
+        message,
+    );
+}
+
+/// The five tables' names are keys of the file's top level.
+pub(super) struct Settings {
+    pub(super) control: Control,
+    pub(super) memory: Memory,
+    pub(super) rings: Rings,
+    pub(super) flow_table: FlowTable,
+}
+
+pub(super) fn read(file: &Section<'_, '_>, interfaces: usize, source: &mut Source<'_>) -> Settings {
+    let control_table = file.table("control", &schema::CONTROL, source);
+    let memory_table = file.table("memory", &schema::MEMORY, source);
+    let rings_table = file.table("rings", &schema::RINGS, source);
+    let flow_table_table = file.table("flow_table", &schema::FLOW_TABLE, source);
+    let settings = Settings {
+        control: control(control_table.as_ref(), source),
+        memory: memory(memory_table.as_ref(), source),
+        rings: rings(rings_table.as_ref(), source),
+        flow_table: flow_table(flow_table_table.as_ref(), source),
+    };
+    check_memory(
+        &settings.memory,
+        &settings.rings,
+        interfaces,
+        memory_table.as_ref(),
+        source,
+    );
+    settings
+}

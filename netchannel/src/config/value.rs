@@ -1,0 +1,380 @@
+//! The kinds of values that the file holds: addresses, protocols, times.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::section::{as_integer, describe, quoted};
+
+/// Addresses of one family, first to last, both included; the first is not above the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressRange {
+    /// IPv4 addresses.
+    V4(Ipv4Addr, Ipv4Addr),
+    /// IPv6 addresses.
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+impl AddressRange {
+    /// Whether these are IPv4 addresses.
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self, AddressRange::V4(..))
+    }
+
+    /// Whether an address is in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self, address) {
+            (AddressRange::V4(first, last), IpAddr::V4(address)) => (first..=last).contains(&&address),
+            (AddressRange::V6(first, last), IpAddr::V6(address)) => (first..=last).contains(&&address),
+            _ => false,
+        }
+    }
+}
+
+impl From<IpNet> for AddressRange {
+    fn from(prefix: IpNet) -> Self {
+        match prefix {
+            IpNet::V4(prefix) => AddressRange::V4(prefix.network(), prefix.broadcast()),
+            IpNet::V6(prefix) => AddressRange::V6(prefix.network(), prefix.broadcast()),
+        }
+    }
+}
+
+impl From<IpAddr> for AddressRange {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => AddressRange::V4(address, address),
+            IpAddr::V6(address) => AddressRange::V6(address, address),
+        }
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddressRange::V4(first, last) if first == last => write!(f, "{first}"),
+            AddressRange::V6(first, last) if first == last => write!(f, "{first}"),
+            AddressRange::V4(first, last) => write!(f, "{first}-{last}"),
+            AddressRange::V6(first, last) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// Protocols that have ports at the start of their header, so that a rule may ask for ports.
+pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+/// ICMP for IPv4.
+pub(super) const ICMP: u8 = 1;
+/// ICMP for IPv6.
+pub(super) const ICMPV6: u8 = 58;
+
+/// Names of IANA's protocol numbers that the file may use; any other is given as a number.
+pub(super) const PROTOCOLS: [(&str, u8); 12] = [
+    ("icmp", ICMP),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("tcp", 6),
+    ("udp", 17),
+    ("dccp", 33),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("icmpv6", ICMPV6),
+    ("sctp", 132),
+    ("udplite", 136),
+];
+
+pub(super) const ADDRESSES_EXPECTED: &str = "a prefix, an address or a range \"FIRST-LAST\"";
+pub(super) const PREFIX_EXPECTED: &str = "a prefix, such as \"10.0.0.0/24\"";
+pub(super) const DURATION_EXPECTED: &str = "seconds, or text with units, such as \"90s\", \"5m\" or \"2h4m\"";
+
+/// A prefix, an address, or a range of addresses, in text.
+pub(super) fn addresses(value: &DeValue<'_>) -> Result<AddressRange, String> {
+    let wrong = |found: &str| format!("{found} is not an address; expected {ADDRESSES_EXPECTED}");
+    let DeValue::String(text) = value else {
+        return Err(wrong(&describe(value)));
+    };
+    if text.contains('/') {
+        return prefix(value).map(AddressRange::from);
+    }
+    let parse = |text: &str| {
+        text.trim()
+            .parse::<IpAddr>()
+            .map_err(|_| wrong(&quoted(text.trim())))
+    };
+    let Some((first, last)) = text.split_once('-') else {
+        return parse(text).map(AddressRange::from);
+    };
+    match (parse(first)?, parse(last)?) {
+        (first, last) if first.is_ipv4() == last.is_ipv4() && first > last => Err(format!(
+            "{} runs backwards; expected \"{last}-{first}\"",
+            quoted(text)
+        )),
+        (IpAddr::V4(first), IpAddr::V4(last)) => Ok(AddressRange::V4(first, last)),
+        (IpAddr::V6(first), IpAddr::V6(last)) => Ok(AddressRange::V6(first, last)),
+        _ => Err(format!(
+            "{} mixes IPv4 and IPv6; expected one of them at both ends",
+            quoted(text)
+        )),
+    }
+}
+
+/// An address of either family, in text.
+pub(super) fn address(value: &DeValue<'_>) -> Result<IpAddr, String> {
+    let wrong = || {
+        format!(
+            "{} is not an address; expected one such as \"192.0.2.1\"",
+            describe(value)
+        )
+    };
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(wrong)
+}
+
+/// An IPv4 address that packets can be sent from.
+pub(super) fn unicast_ipv4(value: &DeValue<'_>) -> Result<Ipv4Addr, String> {
+    let found = describe(value);
+    let text = value.as_str().unwrap_or_default();
+    let Ok(address) = text.parse::<Ipv4Addr>() else {
+        return Err(format!(
+            "{found} is not an IPv4 address; expected one such as \"203.0.113.1\""
+        ));
+    };
+    let first = address.octets()[0];
+    if first == 0 || address.is_loopback() || first >= 224 {
+        return Err(format!(
+            "{found} can not be the source of a packet; expected an address of this host"
+        ));
+    }
+    Ok(address)
+}
+
+/// A prefix without host bits.
+pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
+    let prefix = interface_address(value, PREFIX_EXPECTED)?;
+    if prefix.addr() == prefix.network() {
+        return Ok(prefix);
+    }
+    let (meant, address) = (prefix.trunc(), prefix.addr());
+    Err(format!(
+        "{} has host bits set; expected the prefix \"{meant}\", or \"{address}/{}\" for the one address",
+        describe(value),
+        prefix.max_prefix_len()
+    ))
+}
+
+/// An address with the length of its prefix.
+pub(super) fn interface_address(value: &DeValue<'_>, expected: &str) -> Result<IpNet, String> {
+    let wrong = |why: String| format!("{} {why}; expected {expected}", describe(value));
+    let Some(text) = value.as_str() else {
+        return Err(wrong("is not a prefix".to_owned()));
+    };
+    if let Ok(prefix) = text.parse() {
+        return Ok(prefix);
+    }
+    match text.split_once('/') {
+        None if text.parse::<IpAddr>().is_ok() => {
+            let longest = if text.contains(':') { 128 } else { 32 };
+            Err(format!(
+                "{} has no prefix length; expected for example \"{text}/{longest}\"",
+                quoted(text)
+            ))
+        }
+        Some((address, length)) if address.parse::<IpAddr>().is_ok() => {
+            let longest = if address.contains(':') { 128 } else { 32 };
+            Err(wrong(format!(
+                "has the prefix length {}, which is not 0 to {longest}",
+                quoted(length)
+            )))
+        }
+        _ => Err(wrong("is not a prefix".to_owned())),
+    }
+}
+
+/// A protocol by name or number.
+pub(super) fn protocol(value: &DeValue<'_>) -> Result<u8, String> {
+    let named = value.as_str().and_then(|text| {
+        let lower = text.to_ascii_lowercase();
+        let named = PROTOCOLS
+            .iter()
+            .find(|(name, _)| *name == lower)
+            .map(|(_, number)| *number);
+        named.or_else(|| text.parse().ok())
+    });
+    let number = as_integer(value).and_then(|number| u8::try_from(number).ok());
+    named.or(number).ok_or_else(|| {
+        let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+        format!(
+            "{} is not a protocol; expected one of {}, or a number, 0 to 255",
+            describe(value),
+            names.join(", ")
+        )
+    })
+}
+
+/// A time in whole seconds: a number, or text with the units d, h, m and s in this order.
+pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
+    let wrong = || format!("{} is not a time; expected {DURATION_EXPECTED}", describe(value));
+    let seconds = match value {
+        DeValue::String(text) => seconds_in(text),
+        _ => as_integer(value).and_then(|number| u64::try_from(number).ok()),
+    };
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+fn seconds_in(text: &str) -> Option<u64> {
+    let mut units = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)].into_iter();
+    let mut rest = text.trim();
+    let mut total: u64 = 0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit())?;
+        let amount: u64 = rest[..end].parse().ok()?;
+        let unit = rest[end..].chars().next()?;
+        let (_, seconds) = units.find(|(letter, _)| *letter == unit)?;
+        total = total.checked_add(amount.checked_mul(seconds)?)?;
+        rest = rest[end + unit.len_utf8()..].trim_start();
+    }
+    Some(total)
+}
+
+/// A time as the file would say it.
+pub(super) fn in_units(time: Duration) -> String {
+    let mut rest = time.as_secs();
+    let mut text = String::new();
+    for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
+        if rest >= seconds {
+            text.push_str(&format!("{}{unit}", rest / seconds));
+            rest %= seconds;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// A unicast Ethernet address, in text.
+pub(super) fn mac(value: &DeValue<'_>) -> Result<[u8; 6], String> {
+    let found = describe(value);
+    let parse = |text: &str| {
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next()?;
+            let hex = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            *octet = hex.then(|| u8::from_str_radix(part, 16).ok()).flatten()?;
+        }
+        parts.next().is_none().then_some(octets)
+    };
+    let octets = value.as_str().and_then(parse).ok_or_else(|| {
+        format!("{found} is not an Ethernet address; expected one such as \"02:00:00:00:00:01\"")
+    })?;
+    if octets[0] & 1 == 1 || octets == [0; 6] {
+        return Err(format!(
+            "{found} is not a unicast Ethernet address, which an interface must have"
+        ));
+    }
+    Ok(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> DeValue<'_> {
+        DeValue::String(text.into())
+    }
+
+    #[test]
+    fn addresses_are_prefixes_addresses_or_ranges() {
+        let range = |a: &str| addresses(&text(a)).map(|range| range.to_string());
+        assert_eq!(range("10.0.0.0/24").unwrap(), "10.0.0.0-10.0.0.255");
+        assert_eq!(range("10.0.0.7").unwrap(), "10.0.0.7");
+        assert_eq!(range("10.0.0.7-10.0.1.9").unwrap(), "10.0.0.7-10.0.1.9");
+        assert_eq!(range("2001:db8::/127").unwrap(), "2001:db8::-2001:db8::1");
+        assert!(
+            range("10.0.0.9-10.0.0.1")
+                .unwrap_err()
+                .contains("expected \"10.0.0.1-10.0.0.9\"")
+        );
+        assert!(
+            range("10.0.0.9-2001:db8::")
+                .unwrap_err()
+                .contains("mixes IPv4 and IPv6")
+        );
+        assert!(range("localhost").unwrap_err().contains("is not an address"));
+        assert!(range("10.0.0.0/33").unwrap_err().contains("which is not 0 to 32"));
+    }
+
+    #[test]
+    fn host_bits_are_refused_with_what_was_meant() {
+        assert_eq!(
+            prefix(&text("10.0.0.1/24")).unwrap_err(),
+            "\"10.0.0.1/24\" has host bits set; expected the prefix \"10.0.0.0/24\", or \"10.0.0.1/32\" for the \
+             one address"
+        );
+        assert!(
+            prefix(&text("10.0.0.0"))
+                .unwrap_err()
+                .contains("expected for example \"10.0.0.0/32\"")
+        );
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (given, seconds) in [
+            ("2h4m", 7440),
+            ("5m", 300),
+            ("60s", 60),
+            ("1d 1s", 86_401),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                duration(&text(given)),
+                Ok(Duration::from_secs(seconds)),
+                "{given}"
+            );
+        }
+        for wrong in [
+            "",
+            "5",
+            "4m2h",
+            "5m5m",
+            "m",
+            "1w",
+            "99999999999999999d",
+            "5 minutes",
+            "-5s",
+        ] {
+            assert!(duration(&text(wrong)).is_err(), "{wrong}");
+        }
+        assert_eq!(in_units(Duration::from_secs(7440)), "2h4m");
+        assert_eq!(in_units(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn ethernet_addresses_are_unicast() {
+        assert_eq!(mac(&text("02:00:00:00:00:0a")), Ok([2, 0, 0, 0, 0, 10]));
+        for wrong in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:0a:0b",
+            "01:00:5e:00:00:01",
+            "2:0:0:0:0:1",
+        ] {
+            assert!(mac(&text(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn protocols_have_names_and_numbers() {
+        assert_eq!(protocol(&text("TCP")), Ok(6));
+        assert_eq!(protocol(&text("89")), Ok(89));
+        assert!(protocol(&text("tpc")).is_err());
+        assert!(protocol(&text("256")).is_err());
+    }
+}
