@@ -1,0 +1,269 @@
+//! The `netchannel` daemon in a namespace.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::error::During;
+use crate::namespace::{Namespace, scratch_directory};
+use crate::process::{Process, command_line, run};
+use crate::stop::wait_until;
+use crate::{Error, Result};
+
+/// How long the daemon may take to be ready, and to end.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The line it prints when it works.
+const READY: &str = "ready";
+
+/// A configuration that translates the inside network of the standard laboratory to the box's outside
+/// address. `{socket}` stands for the control socket's path.
+pub const STANDARD_CONFIGURATION: &str = r#"
+[control]
+socket = "{socket}"
+
+[[interface]]
+name = "lan"
+role = "inside"
+
+[[interface]]
+name = "wan"
+role = "outside"
+
+[[channel]]
+name = "internet"
+type = "nat"
+external = "wan"
+ports = ["1024-32767"]
+filtering = "endpoint-independent"
+
+[[rule]]
+priority = 100
+from = "10.77.0.0/24"
+channel = "internet"
+"#;
+
+/// How to start a daemon.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The `netchannel` program.
+    pub binary: PathBuf,
+    /// Its configuration, with `{socket}` for the control socket's path.
+    pub configuration: String,
+    /// A processor to pin it to.
+    pub processor: Option<usize>,
+    /// Directory for configuration, log and control socket if it is to stay; a scratch directory if not.
+    pub directory: Option<PathBuf>,
+}
+
+impl Launch {
+    /// A daemon with the [`STANDARD_CONFIGURATION`].
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        Self::with_configuration(binary, STANDARD_CONFIGURATION)
+    }
+
+    /// A daemon with a configuration of one's own.
+    pub fn with_configuration(binary: impl Into<PathBuf>, configuration: impl Into<String>) -> Self {
+        Self {
+            binary: binary.into(),
+            configuration: configuration.into(),
+            processor: None,
+            directory: None,
+        }
+    }
+}
+
+/// The `netchannel` program that was built beside a running example: `target/<profile>/netchannel`.
+///
+/// # Errors
+/// [`Error::Io`] if the running program's path can't be read.
+pub fn binary_beside_examples() -> Result<PathBuf> {
+    let example = env::current_exe().during("read the path of this program")?;
+    let profile = example.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+    Ok(profile.join("netchannel"))
+}
+
+/// A running daemon. Dropping it kills it.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    binary: PathBuf,
+    directory: PathBuf,
+    /// Removed with this value; empty if the directory is to stay.
+    _scratch: Option<TempDir>,
+}
+
+impl Daemon {
+    /// Starts the daemon in `namespace` and waits until it says that it is ready and its control socket
+    /// answers.
+    ///
+    /// # Errors
+    /// [`Error::Daemon`] with its log if it ends before, [`Error::Timeout`] after [`PATIENCE`].
+    pub fn start(namespace: &Namespace, launch: &Launch) -> Result<Self> {
+        let mut daemon = Self::spawn(namespace, launch)?;
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon and does not wait: for one that is expected to fail.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the program can't be started.
+    pub fn spawn(namespace: &Namespace, launch: &Launch) -> Result<Self> {
+        let (directory, scratch) = match &launch.directory {
+            Some(directory) => {
+                fs::create_dir_all(directory).during(format!("make {}", directory.display()))?;
+                (directory.clone(), None)
+            }
+            None => {
+                let scratch = scratch_directory()?;
+                (scratch.path().to_owned(), Some(scratch))
+            }
+        };
+        let socket = directory.join("control.sock").display().to_string();
+        let configuration = directory.join("netchannel.toml");
+        fs::write(&configuration, launch.configuration.replace("{socket}", &socket))
+            .during("write the daemon's configuration")?;
+        let log = File::create(directory.join("log")).during("make the daemon's log")?;
+        let errors = log.try_clone().during("make the daemon's log")?;
+        let mut command = match launch.processor {
+            Some(processor) => {
+                let mut command = Command::new("taskset");
+                command
+                    .args(["--cpu-list", &processor.to_string()])
+                    .arg(&launch.binary);
+                command
+            }
+            None => Command::new(&launch.binary),
+        };
+        command.arg("run").arg("--config").arg(&configuration);
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        let process = match launch.directory {
+            Some(_) => namespace.spawn_free(command)?,
+            None => namespace.spawn(command)?,
+        };
+        Ok(Self {
+            process,
+            binary: launch.binary.clone(),
+            directory,
+            _scratch: scratch,
+        })
+    }
+
+    /// Waits until the daemon is ready.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        wait_until("the daemon to be ready", PATIENCE, || {
+            if let Some(status) = self.process.ended()? {
+                return Err(self.failure(&format!("ended ({status}) before it was ready")));
+            }
+            let said = self.log().lines().any(|line| line.trim_end().ends_with(READY));
+            Ok((said && self.control(&["ports"])?.status.success()).then_some(()))
+        })
+        .map_err(|error| match error {
+            Error::Timeout { .. } => self.failure("did not get ready"),
+            other => other,
+        })
+    }
+
+    /// What `netchannel show <what> -j` says.
+    ///
+    /// # Errors
+    /// [`Error::Daemon`] if it fails or says something that is not JSON.
+    pub fn show(&self, what: &str) -> Result<Value> {
+        let output = self.control(&[what, "-j"])?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            return Err(self.failure(&format!("does not show {what}: {}", why.trim())));
+        }
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| self.failure(&format!("shows {what} as JSON with a mistake: {error}")))
+    }
+
+    /// What `netchannel show <what>` says to people.
+    ///
+    /// # Errors
+    /// [`Error::Command`] if it fails.
+    pub fn show_text(&self, what: &str) -> Result<String> {
+        run(&mut self.show_command(&[what]))
+    }
+
+    /// The command that asks this daemon, as one would type it.
+    pub fn show_command_line(&self, what: &str) -> String {
+        command_line(&self.show_command(&[what]))
+    }
+
+    fn show_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg("show")
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.directory.join("control.sock"));
+        command
+    }
+
+    fn control(&self, arguments: &[&str]) -> Result<Output> {
+        self.show_command(arguments)
+            .output()
+            .during(format!("run {}", self.binary.display()))
+    }
+
+    fn failure(&self, what: &str) -> Error {
+        Error::Daemon {
+            what: what.to_owned(),
+            log: self.log(),
+        }
+    }
+
+    /// Everything that it wrote so far.
+    pub fn log(&self) -> String {
+        fs::read(self.directory.join("log")).map_or_else(
+            |error| format!("(its log can't be read: {error})"),
+            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+        )
+    }
+
+    /// Where its configuration, log and control socket are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("control.sock")
+    }
+
+    /// Its process, for signals and waiting.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Stops it by SIGTERM and gives its exit status.
+    ///
+    /// # Errors
+    /// [`Error::Daemon`] if it still runs after [`PATIENCE`]; it is killed then.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.process.signal(Signal::SIGTERM)?;
+        self.process.wait(PATIENCE).map_err(|error| match error {
+            Error::Timeout { .. } => self.failure("did not end after SIGTERM"),
+            other => other,
+        })
+    }
+
+    /// Lets it run on after this process, and gives its process identifier. It must have been started with a
+    /// directory of its own.
+    pub fn keep(self) -> u32 {
+        let pid = self.process.pid();
+        self.process.detach();
+        pid
+    }
+}
