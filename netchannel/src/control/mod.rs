@@ -1,4 +1,46 @@
-//! The control socket.
+//! The control socket: how a running netchannel is asked what it does.
+//!
+//! # Protocol, version 1
+//! A Unix stream socket; JSON, one value a line, UTF-8. The client writes a request and reads one answer, as often as it
+//! likes; answers come in the order of the requests. A request line has at most [`MAX_REQUEST`] bytes.
+//!
+//! | request | answer, in `ok` |
+//! | --- | --- |
+//! | `{"show":"ports"}` | [`report::Ports`] |
+//! | `{"show":"channels"}` | [`report::Channels`] |
+//! | `{"show":"mappings","after":CURSOR,"limit":N}` | [`report::Mappings`]: one page |
+//! | `{"show":"drops"}` | [`report::Drops`] |
+//!
+//! An answer is `{"version":1,"ok":VALUE}` or `{"version":1,"error":{"message":TEXT}}`. After an error the connection stays
+//! usable, unless the line was too long or the server is full. `after` and `limit` may be left out: the first page, of
+//! [`DEFAULT_PAGE`] entries; a page has at most [`MAX_PAGE`]. `after` is the last page's `next`, to be handed back as it
+//! is; a page without `next` is the last one. A request may carry `"version":1`; another version is an error that names
+//! the one spoken here. Unknown fields of a request are an error; a client ignores unknown fields of an answer, so fields
+//! may be added within a version.
+//!
+//! # What a client can do to the server
+//! Nothing: [`Limits`] bounds the number of clients, the length of a line, and the time for which a client may be silent,
+//! be in the middle of a line, or not read its answer.
+
+mod client;
+mod line;
+pub mod report;
+mod request;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, ClientError, MappingPages};
+pub use request::{DEFAULT_PAGE, MAX_PAGE, Request};
+pub use server::{ControlError, Inspect, Limits, Server};
+pub use socket::ServerError;
 
 /// Where the control socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/netchannel/control.sock";
+
+/// The version of the protocol.
+pub const VERSION: u32 = 1;
+
+/// The longest line of a request, in bytes, with its line feed.
+pub const MAX_REQUEST: usize = 64 << 10;

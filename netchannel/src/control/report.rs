@@ -1,0 +1,225 @@
+//! The answers: what `netchannel show` prints, and what `-j` gives as JSON. Counters count from the start of the
+//! process; a packet is a frame on the wire, bytes are with the Ethernet header and without the checksum.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Answer to [`Request::Ports`](super::Request::Ports).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// One for each interface of the configuration, in its order.
+    pub ports: Vec<Port>,
+    /// What the XDP program decided, summed over interfaces and CPUs.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// One interface and its sockets, which are summed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The name in the configuration.
+    pub interface: String,
+    /// The kernel interface that the sockets are bound to: the parent, for a VLAN interface.
+    pub device: String,
+    /// The VLAN identifier, for a VLAN interface.
+    pub vlan: Option<u16>,
+    /// Whether packets can pass.
+    pub link: LinkState,
+    /// The kernel driver, if the kernel tells.
+    pub driver: Option<String>,
+    /// Where the XDP program runs.
+    pub xdp_mode: XdpMode,
+    /// Whether the network card reads and writes packet memory itself.
+    pub copy_mode: CopyMode,
+    /// Queues, each with a socket of its own.
+    pub queues: u32,
+    /// Entries of the rings of each socket.
+    pub rings: Rings,
+    /// Taken from the receive rings.
+    pub received: Traffic,
+    /// Sent.
+    pub transmitted: Traffic,
+    /// Packets to be sent here that were dropped.
+    pub dropped: u64,
+    /// What the kernel counts for the sockets.
+    pub kernel: KernelStatistics,
+}
+
+/// Whether packets can pass an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// They can.
+    Up,
+    /// The interface is down or without carrier.
+    Down,
+    /// The interface was removed while the process ran.
+    Removed,
+}
+
+/// Where the XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the kernel's generic path.
+    Generic,
+}
+
+/// How packets get into packet memory and out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyMode {
+    /// The network card reads and writes packet memory.
+    ZeroCopy,
+    /// The kernel copies.
+    Copy,
+}
+
+/// Entries of the rings of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rings {
+    /// The receive ring.
+    pub receive: u32,
+    /// The transmit ring.
+    pub transmit: u32,
+    /// The fill ring.
+    pub fill: u32,
+    /// The completion ring.
+    pub completion: u32,
+}
+
+/// `struct xdp_statistics` (`getsockopt(XDP_STATISTICS)`), summed over sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelStatistics {
+    /// Dropped for other reasons than the ones below.
+    pub rx_dropped: u64,
+    /// Dropped because the receive ring was full.
+    pub rx_ring_full: u64,
+    /// Times that the kernel found no free frame to fill.
+    pub rx_fill_ring_empty_descs: u64,
+    /// Frames refused in the fill ring.
+    pub rx_invalid_descs: u64,
+    /// Frames refused in the transmit ring.
+    pub tx_invalid_descs: u64,
+    /// Times that the kernel found nothing to send.
+    pub tx_ring_empty_descs: u64,
+}
+
+/// One of the XDP program's counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The verdict's name.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// Answer to [`Request::Channels`](super::Request::Channels).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channels {
+    /// `drop`, `pass`, then those of the configuration in its order.
+    pub channels: Vec<Channel>,
+}
+
+/// One channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// The name that rules use.
+    pub name: String,
+    /// `drop`, `pass`, `nat`, `forward`, or whatever a channel of a user's own calls itself.
+    pub kind: String,
+    /// Packets handed to it.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries of the flow table that name it.
+    pub flows: u64,
+    /// What else there is to say; the keys are up to the kind.
+    #[serde(default)]
+    pub details: BTreeMap<String, serde_json::Value>,
+}
+
+/// Answer to [`Request::Mappings`](super::Request::Mappings): one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mappings {
+    /// The page. A mapping that lives through the whole listing is in exactly one page.
+    pub mappings: Vec<Mapping>,
+    /// `after` for the next page; `None` on the last page. Never the `after` of this page.
+    pub next: Option<String>,
+}
+
+/// One mapping of a translator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// The channel.
+    pub channel: String,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// The inside host's address and port (or ICMP identifier): `10.0.0.2:1234`.
+    pub inside: String,
+    /// What it is translated to: `198.51.100.1:2000`.
+    pub external: String,
+    /// Outside endpoints that the mapping is in use with.
+    pub sessions: u64,
+    /// Seconds since it was made.
+    pub age_seconds: u64,
+    /// Seconds since a packet used it.
+    pub idle_seconds: u64,
+    /// Seconds until it ends if no packet uses it.
+    pub expires_in_seconds: u64,
+    /// Where a TCP connection stands, such as `established`; `None` for other protocols.
+    #[serde(default)]
+    pub state: Option<String>,
+}
+
+/// Answer to [`Request::Drops`](super::Request::Drops). Nothing is lost without a name: at any time
+/// `received + originated = transmitted + passed + consumed + held + dropped`, where `dropped` is the sum of `reasons`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// Packets received on all interfaces.
+    pub received: u64,
+    /// Packets made here, such as ICMP errors.
+    #[serde(default)]
+    pub originated: u64,
+    /// Packets sent on all interfaces.
+    pub transmitted: u64,
+    /// Packets handed to the kernel.
+    pub passed: u64,
+    /// Packets that ended in a channel as they should, such as one that a user reads.
+    pub consumed: u64,
+    /// Packets inside now: waiting for a neighbour, or for room in a ring.
+    pub held: u64,
+    /// Packets dropped, by reason; reasons that never occurred may be left out.
+    pub reasons: Vec<DropReason>,
+}
+
+/// Packets dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropReason {
+    /// The reason's name, the same for ever.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+    /// What it means, in a sentence.
+    pub explanation: String,
+}
+
+impl Drops {
+    /// Packets dropped for any reason.
+    pub fn dropped(&self) -> u64 {
+        self.reasons
+            .iter()
+            .fold(0, |sum: u64, drop| sum.saturating_add(drop.packets))
+    }
+}

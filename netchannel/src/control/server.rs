@@ -1,0 +1,320 @@
+//! The serving side: a thread that takes connections, and one for each of a bounded number of clients.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::{Value, json};
+
+use super::line::{LineError, Lines};
+use super::socket::{ControlSocket, ServerError};
+use super::{MAX_REQUEST, Request, VERSION};
+
+/// What answers the clients' questions.
+///
+/// Called from several threads at once. An answer must come within a bounded time (asking a worker through its mailbox: with
+/// a limit); [`Server::stop`] waits for it. A panic costs the one answer.
+pub trait Inspect: Send + Sync {
+    /// The value for the client, one of [`report`](super::report)'s as JSON.
+    ///
+    /// # Errors
+    /// Text that tells the client why there is none.
+    fn answer(&self, request: Request) -> Result<Value, ControlError>;
+}
+
+/// Why a question has no answer; the message goes to the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ControlError {
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl ControlError {
+    /// An error with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        ControlError {
+            message: message.into(),
+        }
+    }
+}
+
+impl From<serde_json::Error> for ControlError {
+    fn from(error: serde_json::Error) -> Self {
+        ControlError::new(format!("the answer has no JSON form: {error}"))
+    }
+}
+
+/// How much clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients at one time; further ones are told so and sent away.
+    pub clients: usize,
+    /// How long a client may stay connected without asking.
+    pub idle: Duration,
+    /// How long a request may take from its first byte to its last.
+    pub request: Duration,
+    /// How long a client may take to read an answer.
+    pub answer: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            clients: 32,
+            idle: Duration::from_secs(60),
+            request: Duration::from_secs(5),
+            answer: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A control socket that is being served. Stops when dropped.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    /// Closing it wakes the thread.
+    wake: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Takes the socket's path and serves it. The directory is made if it is missing (mode 0755), the socket has mode 0660,
+    /// the file that a dead process left is replaced.
+    ///
+    /// # Errors
+    /// A live process serves the path, something else has it, or the operating system refuses.
+    pub fn start(path: &Path, inspect: Arc<dyn Inspect>) -> Result<Server, ServerError> {
+        Server::start_with(path, inspect, Limits::default())
+    }
+
+    /// As [`start`](Server::start), with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`start`](Server::start).
+    pub fn start_with(path: &Path, inspect: Arc<dyn Inspect>, limits: Limits) -> Result<Server, ServerError> {
+        let failed = |action, source| ServerError::Io {
+            path: path.to_owned(),
+            action,
+            source,
+        };
+        let socket = ControlSocket::bind(path)?;
+        let (wake, woken) = UnixStream::pair().map_err(|error| failed("making a pair of sockets", error))?;
+        let clients = Clients {
+            inspect,
+            limits,
+            open: Arc::default(),
+            threads: Vec::new(),
+            next: 0,
+        };
+        let thread = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || accept(socket, woken, clients))
+            .map_err(|error| failed("starting its thread", error))?;
+        Ok(Server {
+            path: path.to_owned(),
+            wake: Some(wake),
+            thread: Some(thread),
+        })
+    }
+
+    /// The socket's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Ends all connections, waits for answers that are being made, and removes the socket.
+    pub fn stop(self) {}
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!(
+                "the thread of the control socket {} ended by a panic",
+                self.path.display()
+            );
+        }
+    }
+}
+
+/// The threads of the clients and what is needed to end them.
+struct Clients {
+    inspect: Arc<dyn Inspect>,
+    limits: Limits,
+    open: Arc<Mutex<HashMap<u64, UnixStream>>>,
+    threads: Vec<JoinHandle<()>>,
+    next: u64,
+}
+
+fn accept(socket: ControlSocket, woken: UnixStream, mut clients: Clients) {
+    // After a failure to accept (no file descriptors left), the socket is not looked at for a while.
+    let mut paused = false;
+    loop {
+        let listen = if paused {
+            PollFlags::empty()
+        } else {
+            PollFlags::POLLIN
+        };
+        let mut descriptors = [
+            PollFd::new(woken.as_fd(), PollFlags::POLLIN),
+            PollFd::new(socket.listener.as_fd(), listen),
+        ];
+        let timeout = if paused {
+            PollTimeout::from(100_u8)
+        } else {
+            PollTimeout::NONE
+        };
+        match poll(&mut descriptors, timeout) {
+            Ok(_) => paused = false,
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(errno) => {
+                log::error!(
+                    "the control socket {} is no longer served: {errno}",
+                    socket.path().display()
+                );
+                break;
+            }
+        }
+        if descriptors[0].any().unwrap_or(true) {
+            break;
+        }
+        match socket.listener.accept() {
+            Ok((stream, _)) => clients.serve(stream),
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                log::warn!("the control socket can not take a client: {error}");
+                paused = true;
+            }
+        }
+    }
+    // The file goes first: who starts now finds no file, or this socket still alive.
+    drop(socket);
+    clients.end();
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted)
+}
+
+impl Clients {
+    fn serve(&mut self, stream: UnixStream) {
+        self.threads.retain(|thread| !thread.is_finished());
+        let id = self.next;
+        self.next += 1;
+        let mut lines = match stream.set_nonblocking(false).and_then(|()| stream.try_clone()) {
+            Ok(copy) => {
+                let mut open = lock(&self.open);
+                if open.len() >= self.limits.clients {
+                    drop(open);
+                    return refuse(stream, self.limits.clients);
+                }
+                open.insert(id, copy);
+                Lines::new(stream)
+            }
+            Err(error) => return log::warn!("a client of the control socket is lost: {error}"),
+        };
+        let slot = Slot {
+            id,
+            open: Arc::clone(&self.open),
+        };
+        let (inspect, limits) = (Arc::clone(&self.inspect), self.limits);
+        let spawned = thread::Builder::new()
+            .name("control client".to_owned())
+            .spawn(move || {
+                let _slot = slot;
+                if let Err(error) = converse(&mut lines, &*inspect, &limits) {
+                    log::debug!("a client of the control socket is sent away: {error}");
+                }
+            });
+        match spawned {
+            Ok(thread) => self.threads.push(thread),
+            Err(error) => log::warn!("a client of the control socket is lost: {error}"),
+        }
+    }
+
+    fn end(self) {
+        for stream in lock(&self.open).values() {
+            // It may be gone already, which is as well.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the control socket ended by a panic");
+            }
+        }
+    }
+}
+
+/// A client's place among the bounded number; free again when its thread ends in any way.
+struct Slot {
+    id: u64,
+    open: Arc<Mutex<HashMap<u64, UnixStream>>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        lock(&self.open).remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells a client that there is no room. The line fits into the empty buffer of the connection, so this never waits.
+fn refuse(stream: UnixStream, clients: usize) {
+    let message = format!("{clients} clients are connected already; try again when one has left");
+    let line = answer_line(Err(ControlError::new(message)));
+    let mut lines = Lines::new(stream);
+    if let Err(error) = lines.write(&line, Duration::from_millis(10)) {
+        log::debug!("a client beyond the limit was not told so: {error}");
+    }
+}
+
+fn converse(lines: &mut Lines, inspect: &dyn Inspect, limits: &Limits) -> Result<(), LineError> {
+    loop {
+        let line = match lines.read(MAX_REQUEST, limits.idle, limits.request) {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(()),
+            Err(error @ (LineError::TooLong { .. } | LineError::TimedOut { .. })) => {
+                let line = answer_line(Err(ControlError::new(error.to_string())));
+                lines.write(&line, limits.answer)?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let answer = match Request::parse(&line) {
+            Ok(request) => {
+                let answer = catch_unwind(AssertUnwindSafe(|| inspect.answer(request)));
+                answer.unwrap_or_else(|_| {
+                    Err(ControlError::new(
+                        "the question made the server fail; see its log",
+                    ))
+                })
+            }
+            Err(message) => Err(ControlError::new(message)),
+        };
+        lines.write(&answer_line(answer), limits.answer)?;
+    }
+}
+
+fn answer_line(answer: Result<Value, ControlError>) -> Vec<u8> {
+    let answer = match answer {
+        Ok(value) => json!({ "version": VERSION, "ok": value }),
+        Err(error) => json!({ "version": VERSION, "error": { "message": error.message } }),
+    };
+    let mut line = answer.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
