@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod control;
+pub mod network;
 pub mod packet;
 pub mod port;
 pub mod time;
