@@ -327,3 +327,117 @@ pub(super) fn use_neighbour(interface: InterfaceIndex, address: IpAddr) -> Route
         .push(NeighbourAttribute::Destination(address.into()));
     RouteNetlinkMessage::NewNeighbour(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::NLM_F_CREATE;
+    use netlink_packet_route::link::{InfoKind, VlanProtocol};
+
+    use super::*;
+
+    fn vlan_message(attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = LinkFlags::Up | LinkFlags::Running;
+        message.attributes = vec![
+            LinkAttribute::IfName("eth0.100".into()),
+            LinkAttribute::Mtu(1496),
+            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 7]),
+            LinkAttribute::Link(3),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![
+                    InfoVlan::Protocol(VlanProtocol::Ieee8021Ad),
+                    InfoVlan::Id(100),
+                ])),
+            ]),
+        ];
+        message.attributes.extend(attributes);
+        message
+    }
+
+    #[test]
+    fn a_vlan_link_has_its_parent_and_tag() {
+        let read = link(&vlan_message(Vec::new())).unwrap();
+        let mut expected = Link::ethernet(InterfaceIndex(7), "eth0.100", [2, 0, 0, 0, 0, 7]);
+        expected.mtu = 1496;
+        expected.kind = Some("vlan".into());
+        let tag = VlanTag {
+            id: 100,
+            protocol: 0x88a8,
+        };
+        expected.vlan = Some(VlanLink {
+            parent: InterfaceIndex(3),
+            tag,
+        });
+        assert_eq!(read, expected);
+        // With the parent elsewhere, its index means another link here.
+        let elsewhere = link(&vlan_message(vec![LinkAttribute::LinkNetNsId(0)])).unwrap();
+        assert_eq!(elsewhere.vlan, None);
+    }
+
+    #[test]
+    fn messages_about_bridge_ports_are_no_links() {
+        let mut message = vlan_message(Vec::new());
+        message.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(link(&message), None);
+    }
+
+    fn route_message(attributes: Vec<RouteAttribute>) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 8;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Destination(Ipv4Addr::new(10, 0, 0, 0).into())];
+        message.attributes.extend(attributes);
+        message
+    }
+
+    #[test]
+    fn routes_that_are_not_followed_are_left_out() {
+        let way = || vec![RouteAttribute::Oif(3)];
+        assert!(route(&route_message(way()), NextHops::Alive).is_some());
+        let mut with_tos = route_message(way());
+        with_tos.header.tos = 8;
+        let mut other_table = route_message(way());
+        other_table.attributes.push(RouteAttribute::Table(1000));
+        let mut source_specific = route_message(way());
+        source_specific.header.source_prefix_length = 48;
+        let mut multicast = route_message(way());
+        multicast.header.kind = RouteType::Multicast;
+        let pointless = route_message(Vec::new());
+        for message in [with_tos, other_table, source_specific, multicast, pointless] {
+            assert_eq!(route(&message, NextHops::Alive), None, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn dead_next_hops_are_read_only_where_asked_for() {
+        let mut dead = route_message(vec![RouteAttribute::Oif(3)]);
+        dead.header.flags = RouteFlags::Dead;
+        assert_eq!(route(&dead, NextHops::Alive), None);
+        assert_eq!(
+            route(&dead, NextHops::All).unwrap().next_hops,
+            [NextHop::connected(InterfaceIndex(3))]
+        );
+    }
+
+    #[test]
+    fn a_route_that_only_the_kernel_can_follow_is_marked() {
+        let encapsulation = netlink_packet_route::route::RouteLwEnCapType::Mpls;
+        let message = route_message(vec![
+            RouteAttribute::Oif(3),
+            RouteAttribute::EncapType(encapsulation),
+        ]);
+        let read = route(&message, NextHops::Alive).unwrap();
+        assert_eq!((read.kind, read.next_hops), (RouteKind::Encapsulated, Vec::new()));
+    }
+
+    #[test]
+    fn flags_say_where_a_route_goes() {
+        assert_eq!(placement(NLM_F_CREATE), Placement::First);
+        assert_eq!(placement(NLM_F_CREATE | NLM_F_APPEND), Placement::Last);
+        assert_eq!(placement(NLM_F_REPLACE), Placement::Replace);
+    }
+}

@@ -37,7 +37,7 @@ impl Piecewise for Ipv6Net {
 }
 
 /// A copy-on-write map from prefixes to values.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct PrefixTable<P: Piecewise, T> {
     /// Prefixes too short to belong to one piece.
     short: Arc<PrefixMap<P, T>>,

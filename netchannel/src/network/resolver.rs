@@ -80,7 +80,8 @@ impl Resolver {
     /// Asks the kernel to resolve `address` on link `interface`: it sends an ARP request or a neighbour
     /// solicitation to find it out, or to confirm a stale one. The outcome comes with a later snapshot.
     ///
-    /// Never waits: a request that finds the queue full is dropped, so repeat it with each packet that needs it.
+    /// The kernel tells when it has an answer or gives up, not that it has begun to ask: until then the snapshot
+    /// may have no entry. Never waits: a request that finds the queue full is dropped, so repeat it with each packet that needs it.
     /// At most one request a second and neighbour reaches the kernel.
     pub fn resolve(&self, interface: InterfaceIndex, address: IpAddr) {
         if self.requests.try_send((interface, address)).is_ok() {

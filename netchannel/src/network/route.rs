@@ -1,5 +1,6 @@
 //! The kernel's main routing table: longest prefix first, then lowest metric.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -130,10 +131,16 @@ impl Route {
 /// Policy rules (`ip rule`), other tables and VRFs are not followed, nor are routes that look at more than the
 /// destination (TOS, source prefix). What the local table holds is answered by
 /// [`Links::is_local`](super::Links::is_local). Cloning is cheap: unchanged parts are shared.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Routes {
     ipv4: PrefixTable<Ipv4Net, Arc<[Route]>>,
     ipv6: PrefixTable<Ipv6Net, Arc<[Route]>>,
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.iter()).finish()
+    }
 }
 
 impl Routes {

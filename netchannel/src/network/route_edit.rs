@@ -84,18 +84,14 @@ pub(super) fn add_ipv6(routes: &mut Vec<Route>, route: Route, placement: Placeme
 
 /// The kernel's message that a route of IPv4 is gone.
 pub(super) fn remove_ipv4(routes: &mut Vec<Route>, gone: &Route) -> Outcome {
-    let same_metric = |other: &Route| other.metric == gone.metric;
-    // What the table holds lacks the next hops that were dead when it was told.
-    match routes
-        .iter()
-        .position(|other| same_metric(other) && other.kind == gone.kind && part_of(other, gone))
-    {
-        Some(position) => {
-            routes.remove(position);
-            Outcome::Changed
-        }
-        None if routes.iter().any(same_metric) => Outcome::Unclear,
-        None => Outcome::Unchanged,
+    if let Some(position) = routes.iter().position(|other| other == gone) {
+        routes.remove(position);
+        return Outcome::Changed;
+    }
+    // Perhaps one that lacks the next hops that were dead when it was told.
+    match routes.iter().any(|other| other.metric == gone.metric) {
+        true => Outcome::Unclear,
+        false => Outcome::Unchanged,
     }
 }
 
@@ -197,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_route_is_removed_although_its_dead_next_hops_were_left_out() {
-        let mut routes = vec![route(5, &[1, 2])];
-        assert_eq!(remove_ipv4(&mut routes, &route(5, &[1, 2, 3])), Outcome::Changed);
-        assert!(routes.is_empty());
+    fn of_several_ipv4_routes_the_one_with_the_same_next_hops_is_removed() {
+        let mut routes = vec![route(5, &[1]), route(5, &[1, 2]), route(5, &[2])];
+        assert_eq!(remove_ipv4(&mut routes, &route(5, &[1, 2])), Outcome::Changed);
+        assert_eq!(routes, [route(5, &[1]), route(5, &[2])]);
     }
 
     #[test]
