@@ -6,3 +6,4 @@ pub mod network;
 pub mod packet;
 pub mod port;
 pub mod time;
+pub mod xdp;

@@ -73,7 +73,10 @@ impl Ipv4Prefix {
 
     /// The key for `address` on the interface.
     pub const fn new(logical: u32, address: Ipv4Addr) -> Self {
-        Self { logical, address: ipv4_word(address) }
+        Self {
+            logical,
+            address: ipv4_word(address),
+        }
     }
 }
 
@@ -94,7 +97,10 @@ impl Ipv6Prefix {
 
     /// The key for `address` on the interface.
     pub const fn new(logical: u32, address: Ipv6Addr) -> Self {
-        Self { logical, address: ipv6_words(address) }
+        Self {
+            logical,
+            address: ipv6_words(address),
+        }
     }
 }
 

@@ -87,7 +87,11 @@ mod tests {
     fn numbers_are_indices_and_names_differ() {
         for (index, verdict) in Verdict::ALL.into_iter().enumerate() {
             assert_eq!(verdict as usize, index);
-            assert!(!Verdict::ALL[..index].iter().any(|other| other.name() == verdict.name()));
+            assert!(
+                !Verdict::ALL[..index]
+                    .iter()
+                    .any(|other| other.name() == verdict.name())
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use xdp_prog::{Interface, Verdict};
 
 use super::{
     Decision,
-    flow::{self, Icmp, Part, Ports, ICMP, TCP, UDP},
+    flow::{self, ICMP, Icmp, Part, Ports, TCP, UDP},
     ipv4::Header,
     maps,
     packet::Packet,
@@ -47,7 +47,11 @@ fn decide_by_port(protocol: u8, transport: Packet, interface: &Interface, port_s
         }
         _ => return Err(Verdict::ExternalOther),
     };
-    if maps::in_port_set(port_set, u16::from_be(port)) { Ok(()) } else { Err(Verdict::ExternalOther) }
+    if maps::in_port_set(port_set, u16::from_be(port)) {
+        Ok(())
+    } else {
+        Err(Verdict::ExternalOther)
+    }
 }
 
 /// Who sent the packet that an ICMP error carries: the port set of the address, and the port.

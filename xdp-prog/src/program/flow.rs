@@ -18,7 +18,10 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    pub(super) const NONE: Self = Self { source: 0, destination: 0 };
+    pub(super) const NONE: Self = Self {
+        source: 0,
+        destination: 0,
+    };
 }
 
 /// The part of an ICMP or ICMPv6 header that is the same for all types, and the identifier that queries have
@@ -48,12 +51,26 @@ pub(super) fn ports(transport: Packet, protocol: u8) -> Decision<Ports> {
         ICMP => {
             let icmp: &Icmp = transport.header()?;
             let query = matches!(icmp.kind, 0 | 8 | 13 | 14);
-            Ok(if query { Ports { source: icmp.identifier, destination: 0 } } else { Ports::NONE })
+            Ok(if query {
+                Ports {
+                    source: icmp.identifier,
+                    destination: 0,
+                }
+            } else {
+                Ports::NONE
+            })
         }
         ICMPV6 => {
             let icmp: &Icmp = transport.header()?;
             let query = matches!(icmp.kind, 128 | 129);
-            Ok(if query { Ports { source: icmp.identifier, destination: 0 } } else { Ports::NONE })
+            Ok(if query {
+                Ports {
+                    source: icmp.identifier,
+                    destination: 0,
+                }
+            } else {
+                Ports::NONE
+            })
         }
         _ => Ok(Ports::NONE),
     }
@@ -69,7 +86,11 @@ pub(super) fn keep_passed(flow: &Flow, part: Part, fragment: &Fragment) -> Decis
             _ => Ok(()),
         };
     }
-    let decision = if maps::passed(flow) { Err(Verdict::PassedFlow) } else { Ok(()) };
+    let decision = if maps::passed(flow) {
+        Err(Verdict::PassedFlow)
+    } else {
+        Ok(())
+    };
     if part == Part::First {
         remember(fragment, decision);
     }

@@ -1,7 +1,8 @@
 //! IPv4 (RFC 791).
 
 use xdp_prog::{
-    Address, Flow, Fragment, HAS_DESTINATIONS_V4, HAS_EXTERNAL, HAS_PASSED, HAS_SOURCES_V4, Interface, Verdict,
+    Address, Flow, Fragment, HAS_DESTINATIONS_V4, HAS_EXTERNAL, HAS_PASSED, HAS_SOURCES_V4, Interface,
+    Verdict,
 };
 
 use super::{
@@ -92,7 +93,11 @@ pub(super) fn decide(packet: Packet, interface: &Interface) -> Decision {
         return Ok(());
     }
     let part = header.part();
-    let ports = if part == Part::Later { Ports::NONE } else { flow::ports(transport, header.protocol)? };
+    let ports = if part == Part::Later {
+        Ports::NONE
+    } else {
+        flow::ports(transport, header.protocol)?
+    };
     let flow = Flow {
         logical: interface.logical,
         source: Address::mapped(header.source),

@@ -82,7 +82,11 @@ pub(super) fn decide(packet: Packet, interface: &Interface) -> Decision {
     if interface.flags & HAS_PASSED == 0 {
         return Ok(());
     }
-    let ports = if upper.part == Part::Later { Ports::NONE } else { flow::ports(upper.packet, upper.protocol)? };
+    let ports = if upper.part == Part::Later {
+        Ports::NONE
+    } else {
+        flow::ports(upper.packet, upper.protocol)?
+    };
     let source = Address(header.source);
     let flow = Flow {
         logical: interface.logical,
@@ -117,7 +121,12 @@ fn asked(header: &Header, interface: &Interface) -> bool {
 
 #[inline(always)]
 fn skip_extensions(next_header: u8, packet: Packet) -> Decision<Upper> {
-    let mut upper = Upper { protocol: next_header, packet, part: Part::Whole, identification: 0 };
+    let mut upper = Upper {
+        protocol: next_header,
+        packet,
+        part: Part::Whole,
+        identification: 0,
+    };
     for _ in 0..MAX_EXTENSION_HEADERS {
         match upper.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
@@ -144,4 +153,3 @@ fn skip_extensions(next_header: u8, packet: Packet) -> Decision<Upper> {
     }
     Ok(upper)
 }
-

@@ -45,38 +45,56 @@ pub(super) static MARKER_COOKIE: Global<u64> = Global::new(0);
 #[inline(always)]
 pub(super) fn interface(ifindex: u32, outer_vlan: u16, inner_vlan: u16) -> Option<&'static Interface> {
     // SAFETY: user space replaces values as a whole; the kernel frees an old one only after this program ends.
-    unsafe { INTERFACES.get(InterfaceKey { ifindex, outer_vlan, inner_vlan }) }
+    unsafe {
+        INTERFACES.get(InterfaceKey {
+            ifindex,
+            outer_vlan,
+            inner_vlan,
+        })
+    }
 }
 
 #[inline(always)]
 pub(super) fn external(logical: u32, address: u32) -> Option<u32> {
-    EXTERNAL.get(Key::new(Ipv4Prefix::BITS, Ipv4Prefix { logical, address })).copied()
+    EXTERNAL
+        .get(Key::new(Ipv4Prefix::BITS, Ipv4Prefix { logical, address }))
+        .copied()
 }
 
 #[inline(always)]
 pub(super) fn source_v4(logical: u32, address: u32) -> bool {
-    SOURCES_V4.get(Key::new(Ipv4Prefix::BITS, Ipv4Prefix { logical, address })).is_some()
+    SOURCES_V4
+        .get(Key::new(Ipv4Prefix::BITS, Ipv4Prefix { logical, address }))
+        .is_some()
 }
 
 #[inline(always)]
 pub(super) fn destination_v4(logical: u32, address: u32) -> bool {
-    DESTINATIONS_V4.get(Key::new(Ipv4Prefix::BITS, Ipv4Prefix { logical, address })).is_some()
+    DESTINATIONS_V4
+        .get(Key::new(Ipv4Prefix::BITS, Ipv4Prefix { logical, address }))
+        .is_some()
 }
 
 #[inline(always)]
 pub(super) fn source_v6(logical: u32, address: [u32; 4]) -> bool {
-    SOURCES_V6.get(Key::new(Ipv6Prefix::BITS, Ipv6Prefix { logical, address })).is_some()
+    SOURCES_V6
+        .get(Key::new(Ipv6Prefix::BITS, Ipv6Prefix { logical, address }))
+        .is_some()
 }
 
 #[inline(always)]
 pub(super) fn destination_v6(logical: u32, address: [u32; 4]) -> bool {
-    DESTINATIONS_V6.get(Key::new(Ipv6Prefix::BITS, Ipv6Prefix { logical, address })).is_some()
+    DESTINATIONS_V6
+        .get(Key::new(Ipv6Prefix::BITS, Ipv6Prefix { logical, address }))
+        .is_some()
 }
 
 /// `port` in the byte order of the machine.
 #[inline(always)]
 pub(super) fn in_port_set(set: u32, port: u16) -> bool {
-    PORT_SETS.get(port_word(set, port)).is_some_and(|word| word & port_bit(port) != 0)
+    PORT_SETS
+        .get(port_word(set, port))
+        .is_some_and(|word| word & port_bit(port) != 0)
 }
 
 #[inline(always)]

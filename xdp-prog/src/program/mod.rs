@@ -29,7 +29,11 @@ fn netchannel(ctx: XdpContext) -> u32 {
         Err(verdict) => verdict,
     };
     maps::count(verdict);
-    if verdict as u32 == Verdict::Redirected as u32 { xdp_action::XDP_REDIRECT } else { xdp_action::XDP_PASS }
+    if verdict as u32 == Verdict::Redirected as u32 {
+        xdp_action::XDP_REDIRECT
+    } else {
+        xdp_action::XDP_PASS
+    }
 }
 
 /// Hands the frame to the kernel, whatever it is.
@@ -66,10 +70,14 @@ fn redirect(ctx: &XdpContext, slot: u32) -> Verdict {
         return Verdict::NoSocket;
     }
     // SAFETY: the helper only reads the context that the kernel gave to this program.
-    if unsafe { helpers::generated::bpf_xdp_get_buff_len(ctx.ctx) } > u64::from(maps::MAX_FRAME_LENGTH.load()) {
+    if unsafe { helpers::generated::bpf_xdp_get_buff_len(ctx.ctx) } > u64::from(maps::MAX_FRAME_LENGTH.load())
+    {
         return Verdict::TooLong;
     }
-    match maps::SOCKETS.redirect(slot * QUEUES_PER_INTERFACE + queue, u64::from(xdp_action::XDP_PASS)) {
+    match maps::SOCKETS.redirect(
+        slot * QUEUES_PER_INTERFACE + queue,
+        u64::from(xdp_action::XDP_PASS),
+    ) {
         Ok(_) => Verdict::Redirected,
         Err(_) => Verdict::NoSocket,
     }

@@ -15,7 +15,10 @@ pub(super) struct Packet {
 impl Packet {
     #[inline(always)]
     pub(super) fn new(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+        Self {
+            start: ctx.data(),
+            end: ctx.data_end(),
+        }
     }
 
     /// The header at the start.
@@ -36,6 +39,9 @@ impl Packet {
     /// What comes after `length` bytes.
     #[inline(always)]
     pub(super) fn skip(&self, length: usize) -> Self {
-        Self { start: self.start + length, end: self.end }
+        Self {
+            start: self.start + length,
+            end: self.end,
+        }
     }
 }

@@ -1,0 +1,340 @@
+//! The XDP program: loading it, attaching it, telling it what user space wants.
+//!
+//! The program looks at every frame that arrives on the interfaces it is attached to. It redirects to AF_XDP
+//! sockets what the [`Interest`] asks for, and leaves everything else to the kernel: ARP and neighbour discovery,
+//! multicast, what is sent to the box itself, other VLANs. It never drops. A frame that no socket can take, for
+//! there is none on its queue, or it is longer than the sockets' buffers, goes to the kernel too and counts under a
+//! name of its own.
+//!
+//! **Long frames.** The program takes frames of several buffers (`xdp.frags`), so that it attaches whatever the MTU
+//! is, and does not limit the MTU of a veth peer to some 3,500 bytes, which it would do otherwise. Sockets take
+//! frames of one buffer only: longer ones would be lost at the socket, so the program leaves them to the kernel as
+//! `passed_too_long`. The kernel forwards them by its own lights, untranslated, or answers that they are too long:
+//! keep the MTU of interfaces with a NAT at what a buffer holds.
+//!
+//! **The end of the process**, however it comes, closes the links by which the program is attached, and with it the
+//! program is gone: the kernel sees all traffic again at once.
+//!
+//! **VLAN tags** must be in the frame for the program to see them: turn the receive offload off where a driver takes
+//! them out (`ethtool -K <interface> rxvlan off`), and the transmit offload at the other end of a veth pair.
+
+mod attach;
+mod error;
+mod handover;
+mod interest;
+mod maps;
+mod sys;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
+
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use nix::net::if_::if_nametoindex;
+use xdp_prog::{MAX_INTERFACES, QUEUES_PER_INTERFACE};
+
+pub use attach::{AttachedMode, Mode, ModeChoice};
+pub use error::{ForeignProgram, XdpError};
+pub use handover::{Handover, PassedFlow};
+pub use interest::{ExternalPrefix, Interest, LogicalInterface};
+pub use xdp_prog::Verdict;
+
+use handover::{GenericDevices, duplicating};
+use interest::Tables;
+use maps::Maps;
+use sys::Run;
+
+/// The longest frame in bytes that [`Handover::inject`] takes: what the kernel has room for in a page of 4096 bytes
+/// beside its own data.
+pub const MAX_INJECTED_LENGTH: usize = 3072;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../xdp-prog/netchannel.bpf.o");
+
+/// The XDP program, loaded once for all interfaces of the process. Dropping it detaches it everywhere.
+pub struct XdpProgram {
+    program: OwnedFd,
+    maps: Maps,
+    devices: Vec<Option<Device>>,
+    handover: Handover,
+    generic: GenericDevices,
+}
+
+/// An interface that the program is attached to, or that has sockets. Its place among the devices is its slot.
+struct Device {
+    name: String,
+    ifindex: u32,
+    link: Option<OwnedFd>,
+}
+
+impl XdpProgram {
+    /// Loads the program into the kernel. It is not attached to anything yet, and asks for no frames.
+    ///
+    /// `max_frame_length` is the longest frame in bytes, with its Ethernet header, that the sockets can take: the
+    /// size of a UMEM frame without headroom. Longer ones stay with the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::Load`] and [`XdpError::LoadProgram`] if the kernel is too old or the process has not the right.
+    pub fn load(max_frame_length: u32) -> Result<Self, XdpError> {
+        let cookie = getrandom::u64().map_err(|error| XdpError::System {
+            call: "getrandom",
+            source: io::Error::from(error),
+        })?;
+        let mut object = EbpfLoader::new()
+            .btf(None)
+            .override_global(xdp_prog::MAX_FRAME_LENGTH, &max_frame_length, true)
+            .override_global(xdp_prog::MARKER_COOKIE, &cookie, true)
+            .load(OBJECT)
+            .map_err(|error| XdpError::Load(Box::new(error)))?;
+        let passed = map_fd(&object, xdp_prog::PASSED)?;
+        let maps = Maps::take(&mut object)?;
+        let program = load_program(&mut object, xdp_prog::PROGRAM)?;
+        let pass = load_program(&mut object, xdp_prog::PASS_PROGRAM)?;
+        let generic = GenericDevices::default();
+        let handover = Handover::new(pass, passed, cookie, Arc::clone(&generic))?;
+        let devices = (0..MAX_INTERFACES).map(|_| None).collect();
+        Ok(Self {
+            program,
+            maps,
+            devices,
+            handover,
+            generic,
+        })
+    }
+
+    /// Attaches the program to an interface of the calling thread's network namespace. It sees every frame from
+    /// then on, and leaves all of them to the kernel until an [`Interest`] asks for some.
+    ///
+    /// Generic mode is a fallback for drivers that can't do native mode only; other failures are errors.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::NoSuchInterface`]; [`XdpError::AlreadyAttached`] if another program is there, by which also a
+    /// second instance of this one is refused; [`XdpError::TooMany`] beyond
+    /// [`MAX_INTERFACES`](xdp_prog::MAX_INTERFACES); [`XdpError::Attach`] for whatever else the kernel says.
+    pub fn attach(&mut self, interface: &str, mode: ModeChoice) -> Result<AttachedMode, XdpError> {
+        let had_device = self.device(interface).is_ok();
+        let (slot, ifindex) = self.device_or_new(interface)?;
+        match attach::attach(self.program.as_fd(), interface, ifindex, mode) {
+            Ok((link, mode)) => {
+                let generic = matches!(mode, AttachedMode::Generic { .. });
+                self.set_generic(ifindex, generic);
+                if let Some(device) = &mut self.devices[slot as usize] {
+                    device.link = Some(link);
+                }
+                Ok(mode)
+            }
+            Err(error) => {
+                if !had_device {
+                    self.devices[slot as usize] = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the program off an interface, with its sockets, and everything that the last [`Interest`] asked for on
+    /// it. It does not matter if the interface is gone meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::NotAttached`] if it has neither program nor sockets.
+    pub fn detach(&mut self, interface: &str) -> Result<(), XdpError> {
+        let (slot, ifindex) = self.device(interface)?;
+        self.devices[slot as usize] = None;
+        self.set_generic(ifindex, false);
+        self.maps.remove_device(ifindex)?;
+        (0..QUEUES_PER_INTERFACE)
+            .try_for_each(|queue| self.maps.unset_socket(slot * QUEUES_PER_INTERFACE + queue))
+    }
+
+    /// Gives the frames of a receive queue to an AF_XDP socket that is bound to it. This can be done before or after
+    /// attaching. A socket that is closed leaves its place by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::NoSuchInterface`], [`XdpError::QueueOutOfRange`], [`XdpError::TooMany`] interfaces, or
+    /// [`XdpError::Map`] if it is not an AF_XDP socket.
+    pub fn register_socket(
+        &mut self,
+        interface: &str,
+        queue: u32,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), XdpError> {
+        if queue >= QUEUES_PER_INTERFACE {
+            return Err(XdpError::QueueOutOfRange {
+                interface: interface.to_owned(),
+                queue,
+            });
+        }
+        let (slot, _) = self.device_or_new(interface)?;
+        self.maps.set_socket(slot * QUEUES_PER_INTERFACE + queue, socket)
+    }
+
+    /// Takes the socket of a queue away; the queue's frames go to the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::NotAttached`], [`XdpError::QueueOutOfRange`].
+    pub fn remove_socket(&mut self, interface: &str, queue: u32) -> Result<(), XdpError> {
+        if queue >= QUEUES_PER_INTERFACE {
+            return Err(XdpError::QueueOutOfRange {
+                interface: interface.to_owned(),
+                queue,
+            });
+        }
+        let (slot, _) = self.device(interface)?;
+        self.maps.unset_socket(slot * QUEUES_PER_INTERFACE + queue)
+    }
+
+    /// Tells the program which frames user space wants, instead of what it was told before. Only what differs is
+    /// written, and traffic that both the old and the new interest ask for is not interrupted.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::NotAttached`] for an interface with neither program nor sockets, [`XdpError::InvalidVlan`],
+    /// [`XdpError::DuplicateInterface`], [`XdpError::TooMany`]: nothing has changed then. [`XdpError::Map`] if the
+    /// kernel has no memory left: then some of it has changed, and another call carries on.
+    pub fn set_interest(&mut self, interest: &Interest) -> Result<(), XdpError> {
+        let tables = Tables::new(interest, |name| {
+            let (slot, ifindex) = self.device(name)?;
+            Ok((ifindex, slot))
+        })?;
+        self.maps.set(&tables)
+    }
+
+    /// Frames seen so far by what became of them, summed over all CPUs and interfaces.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::Map`] if the kernel does not let the counters be read.
+    pub fn verdicts(&self) -> Result<Vec<(Verdict, u64)>, XdpError> {
+        self.maps.counters()
+    }
+
+    /// [`verdicts`](Self::verdicts) by name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`verdicts`](Self::verdicts).
+    pub fn counters(&self) -> Result<Vec<(&'static str, u64)>, XdpError> {
+        Ok(self
+            .verdicts()?
+            .into_iter()
+            .map(|(verdict, count)| (verdict.name(), count))
+            .collect())
+    }
+
+    /// Whether the program would redirect this frame if it arrived on that queue of that device now. The frame goes
+    /// nowhere, but it counts.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::Run`] if the device has no such queue, or the frame is shorter than an Ethernet header.
+    pub fn redirects(&self, frame: &[u8], ifindex: u32, queue: u32) -> Result<bool, XdpError> {
+        const XDP_REDIRECT: u32 = 4;
+        sys::run(self.program.as_fd(), frame, ifindex, queue, Run::Test)
+            .map(|answer| answer == XDP_REDIRECT)
+            .map_err(|source| XdpError::Run {
+                length: frame.len(),
+                ifindex,
+                queue,
+                source,
+            })
+    }
+
+    /// The way to the kernel for frames that user space does not want after all.
+    pub fn handover(&mut self) -> &mut Handover {
+        &mut self.handover
+    }
+
+    /// Who has an XDP program on an interface, this process or another.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::NoSuchInterface`], or [`XdpError::System`] if the kernel can't be asked.
+    pub fn attached_to(interface: &str) -> Result<Option<ForeignProgram>, XdpError> {
+        attach::attached_program(index(interface)?)
+    }
+
+    /// Slot and index of a known interface.
+    fn device(&self, interface: &str) -> Result<(u32, u32), XdpError> {
+        (0..)
+            .zip(&self.devices)
+            .find_map(|(slot, device)| {
+                device
+                    .as_ref()
+                    .filter(|device| device.name == interface)
+                    .map(|device| (slot, device.ifindex))
+            })
+            .ok_or_else(|| XdpError::NotAttached {
+                interface: interface.to_owned(),
+            })
+    }
+
+    /// Slot and index of an interface, which gets a slot if it has none. An interface that went away and came back
+    /// under its old name is a new one.
+    fn device_or_new(&mut self, interface: &str) -> Result<(u32, u32), XdpError> {
+        let ifindex = index(interface)?;
+        match self.device(interface) {
+            Ok((slot, known)) if known == ifindex => return Ok((slot, ifindex)),
+            Ok(_) => self.detach(interface)?,
+            Err(_) => {}
+        }
+        let slot = self
+            .devices
+            .iter()
+            .position(Option::is_none)
+            .ok_or(XdpError::TooMany {
+                what: "interfaces",
+                given: self.devices.len() + 1,
+                limit: self.devices.len(),
+            })?;
+        self.devices[slot] = Some(Device {
+            name: interface.to_owned(),
+            ifindex,
+            link: None,
+        });
+        Ok((slot as u32, ifindex))
+    }
+
+    fn set_generic(&self, ifindex: u32, generic: bool) {
+        let mut devices = self.generic.write().unwrap_or_else(PoisonError::into_inner);
+        if generic {
+            devices.insert(ifindex);
+        } else {
+            devices.remove(&ifindex);
+        }
+    }
+}
+
+fn index(interface: &str) -> Result<u32, XdpError> {
+    if_nametoindex(interface).map_err(|_| XdpError::NoSuchInterface {
+        interface: interface.to_owned(),
+    })
+}
+
+fn load_program(object: &mut Ebpf, name: &'static str) -> Result<OwnedFd, XdpError> {
+    let program: &mut Xdp = object
+        .program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(XdpError::Object {
+            what: "XDP program",
+            name,
+        })?;
+    program
+        .load()
+        .and_then(|()| Ok(program.fd()?.as_fd().try_clone_to_owned()?))
+        .map_err(|source| XdpError::LoadProgram {
+            name,
+            source: Box::new(source),
+        })
+}
+
+fn map_fd(object: &Ebpf, name: &'static str) -> Result<OwnedFd, XdpError> {
+    let Some(aya::maps::Map::LruHashMap(map)) = object.map(name) else {
+        return Err(XdpError::Object { what: "map", name });
+    };
+    map.fd().as_fd().try_clone_to_owned().map_err(duplicating)
+}
