@@ -1,0 +1,10 @@
+//! The XDP program in the kernel: what becomes of which frame, attaching, and handing frames over. Needs root.
+
+mod attaching;
+mod bench;
+mod external;
+mod frames;
+mod handover;
+mod interest;
+mod namespace;
+mod verdicts;
