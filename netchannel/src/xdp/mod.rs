@@ -112,7 +112,7 @@ impl XdpProgram {
     ///
     /// [`XdpError::NoSuchInterface`]; [`XdpError::AlreadyAttached`] if another program is there, by which also a
     /// second instance of this one is refused; [`XdpError::TooMany`] beyond
-    /// [`MAX_INTERFACES`](xdp_prog::MAX_INTERFACES); [`XdpError::Attach`] for whatever else the kernel says.
+    /// [`MAX_INTERFACES`]; [`XdpError::Attach`] for whatever else the kernel says.
     pub fn attach(&mut self, interface: &str, mode: ModeChoice) -> Result<AttachedMode, XdpError> {
         let had_device = self.device(interface).is_ok();
         let (slot, ifindex) = self.device_or_new(interface)?;
