@@ -1,2 +1,38 @@
-//! The `netchannel` command.
-fn main() {}
+//! The `netchannel` command: arguments in, library calls, text or JSON out.
+
+mod arguments;
+mod check;
+mod engine;
+mod failure;
+mod logging;
+mod replay;
+mod run;
+mod show;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::usage(&error),
+    };
+    logging::start(arguments.log);
+    let result = match arguments.command {
+        Command::Run(run) => run::run(&run),
+        Command::Check(check) => check::check(&check),
+        Command::Show(show) => show::show(&show),
+        Command::Replay(replay) => replay::replay(&replay),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who reads the output has seen enough, as `head` does.
+        Err(Failure::General(error)) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

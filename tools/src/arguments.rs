@@ -1,0 +1,175 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use log::LevelFilter;
+use netchannel::control::DEFAULT_SOCKET;
+
+const EXAMPLES: &str = "\
+Examples:
+  netchannel check /etc/netchannel.toml           says what is wrong with a configuration
+  netchannel run --config /etc/netchannel.toml    runs it until Ctrl-C
+  netchannel show mappings                        asks the running one
+  netchannel replay --config netchannel.toml lan0=in.pcap out.pcapng
+
+Exit codes:
+  0  success
+  1  failure
+  2  wrong usage
+  3  the configuration was refused";
+
+const RUN_EXAMPLES: &str = "\
+Prints \"ready\" to standard output once it forwards packets, and what it does to standard error. SIGINT (Ctrl-C) and
+SIGTERM stop it cleanly; a second one ends it at once. The kernel has its traffic back in any case.
+
+Examples:
+  sudo netchannel run --config /etc/netchannel.toml
+  sudo netchannel --log debug run --config /etc/netchannel.toml";
+
+const CHECK_EXAMPLES: &str = "\
+For each file, prints what it holds, or everything that is wrong with it: file, line, column, what was found and what
+was expected. Exits with 3 if a file is refused.
+
+Examples:
+  netchannel check netchannel.toml
+  netchannel check /etc/netchannel/*.toml";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  sudo netchannel show ports
+  sudo netchannel show mappings -j | jq '.mappings[] | select(.protocol == \"tcp\")'
+  sudo netchannel show drops --socket /run/netchannel/second.sock";
+
+const PORTS_EXAMPLES: &str = "\
+Examples:
+  sudo netchannel show ports
+  sudo netchannel show ports -j | jq '.ports[] | {interface, xdp_mode, copy_mode}'";
+
+const CHANNELS_EXAMPLES: &str = "\
+Examples:
+  sudo netchannel show channels
+  sudo netchannel show channels -j | jq '.channels[] | select(.kind == \"nat\") | .details'";
+
+const MAPPINGS_EXAMPLES: &str = "\
+Examples:
+  sudo netchannel show mappings
+  sudo netchannel show mappings -j | jq '.mappings | length'";
+
+const DROPS_EXAMPLES: &str = "\
+Examples:
+  sudo netchannel show drops
+  sudo netchannel show drops -j | jq '.reasons[] | select(.packets > 0)'";
+
+const REPLAY_EXAMPLES: &str = "\
+The same code as `run`, without a network card and without root. Each input file is a pcap or pcapng capture of what
+came in on one interface of the configuration, named before the file: lan0=in.pcap. A pcapng file that names the
+interfaces it was captured on needs no name. (A file whose own name has a \"=\" is written ./a=b.pcap.) Packets of all
+inputs are taken in the order of their times. The output, the last file, is written as pcapng, with an interface for
+each of the configuration's; an existing file is replaced. What the kernel would know of the interfaces is told by
+[[replay.interface]] in the configuration.
+
+Examples:
+  netchannel replay --config netchannel.toml lan0=inside.pcap out.pcapng
+  netchannel replay --config netchannel.toml lan0=inside.pcap wan0=outside.pcap out.pcapng
+  netchannel replay --config netchannel.toml both.pcapng out.pcapng";
+
+/// Netchannels on AF_XDP: packets are looked up once and handed to the channel that owns them, such as a NAT.
+#[derive(Debug, Parser)]
+#[command(name = "netchannel", version, after_help = EXAMPLES, max_term_width = 120)]
+pub(crate) struct Arguments {
+    /// How much to tell on standard error: off, error, warn, info, debug or trace.
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        default_value = "info",
+        hide_possible_values = true
+    )]
+    pub(crate) log: LevelFilter,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a configuration in the foreground.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Say what is wrong with configurations, or that nothing is.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Check),
+    /// Ask a running netchannel what it does.
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(Show),
+    /// Send captured packets through a configuration, into a capture.
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The configuration.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configurations.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(subcommand)]
+    pub(crate) what: What,
+
+    /// JSON, for programs.
+    #[arg(long, short = 'j', global = true)]
+    pub(crate) json: bool,
+
+    /// The control socket of the netchannel to ask.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum What {
+    /// Interfaces: in which mode their sockets run, what came in and went out, what the kernel counted.
+    #[command(after_help = PORTS_EXAMPLES)]
+    Ports,
+    /// Channels: what rules sent to them.
+    #[command(after_help = CHANNELS_EXAMPLES)]
+    Channels,
+    /// Mappings of the translators: who is known outside by which address and port, and for how long.
+    #[command(after_help = MAPPINGS_EXAMPLES)]
+    Mappings,
+    /// Where all packets went, and the dropped ones by reason.
+    #[command(after_help = DROPS_EXAMPLES)]
+    Drops,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The configuration.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// The captures to read, and last the capture to write.
+    #[arg(value_name = "[INTERFACE=]IN... OUT", required = true, num_args = 2..)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

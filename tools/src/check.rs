@@ -1,0 +1,51 @@
+//! `netchannel check`, and loading configurations for the other commands.
+
+use std::io::Write;
+use std::path::Path;
+
+use netchannel::config::{Config, ConfigError};
+
+use crate::arguments::Check;
+use crate::failure::Failure;
+
+/// Checks every file, then fails if one was refused.
+pub(crate) fn check(arguments: &Check) -> Result<(), Failure> {
+    let mut refused = Vec::new();
+    let mut out = std::io::stdout().lock();
+    for file in &arguments.files {
+        match load(file) {
+            Ok(config) => writeln!(out, "{}: ok: {}", file.display(), summary(&config))?,
+            Err(error) => refused.push(error),
+        }
+    }
+    out.flush()?;
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Refused(refused))
+    }
+}
+
+/// Loads a file and tells its warnings.
+pub(crate) fn load(file: &Path) -> Result<Config, ConfigError> {
+    let config = Config::load(file)?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// What a configuration holds, in one line.
+pub(crate) fn summary(config: &Config) -> String {
+    [
+        counted(config.interfaces.len(), "interface"),
+        counted(config.channels.len(), "channel"),
+        counted(config.rules.len(), "rule"),
+    ]
+    .join(", ")
+}
+
+/// `1 rule`, `2 rules`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

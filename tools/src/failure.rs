@@ -1,0 +1,71 @@
+//! What went wrong, and the exit code that says so.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use netchannel::config::ConfigError;
+
+/// What ends the command without success.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Exit code 1.
+    General(anyhow::Error),
+    /// Exit code 2: what was found on the command line and what was expected.
+    Usage(String),
+    /// Exit code 3.
+    Refused(Vec<ConfigError>),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::General(error.into())
+    }
+}
+
+impl Failure {
+    /// Tells standard error, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Failure::General(error) => {
+                eprintln!("netchannel: {error:#}");
+                ExitCode::from(1)
+            }
+            Failure::Usage(message) => {
+                eprintln!("netchannel: {message}");
+                ExitCode::from(2)
+            }
+            Failure::Refused(errors) => {
+                for error in errors {
+                    let problems = crate::check::counted(error.count(), "problem");
+                    eprintln!(
+                        "netchannel: {}: refused, {problems}\n{error}",
+                        error.file.display()
+                    );
+                }
+                ExitCode::from(3)
+            }
+        }
+    }
+}
+
+/// Tells what clap says: help and version are no errors.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Who asked for help may have closed its end already.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    eprint!("netchannel: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    ExitCode::from(2)
+}
+
+/// Whether the reader of the output is gone.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.downcast_ref().is_some_and(of_pipe)
+        || error
+            .downcast_ref()
+            .is_some_and(|error: &serde_json::Error| error.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
+}

@@ -1,0 +1,237 @@
+//! Answers as tables for people.
+
+use std::io::{self, Write};
+
+use netchannel::control::report::{Channels, CopyMode, Drops, LinkState, Mapping, Port, Ports, XdpMode};
+use serde_json::Value;
+
+use super::table::Side::{Left, Right};
+use super::table::Table;
+use super::units::{bytes, count, seconds};
+
+/// For what is not known or does not apply.
+const NONE: &str = "-";
+
+pub(super) fn ports(report: &Ports, out: &mut impl Write) -> io::Result<()> {
+    if report.ports.is_empty() {
+        return writeln!(out, "no interfaces");
+    }
+    let columns = [
+        ("INTERFACE", Left),
+        ("DEVICE", Left),
+        ("VLAN", Right),
+        ("LINK", Left),
+        ("DRIVER", Left),
+        ("XDP", Left),
+        ("COPY", Left),
+        ("QUEUES", Right),
+        ("RX PACKETS", Right),
+        ("RX BYTES", Right),
+        ("TX PACKETS", Right),
+        ("TX BYTES", Right),
+        ("DROPPED", Right),
+    ];
+    let rows: Vec<Vec<String>> = report.ports.iter().map(port).collect();
+    Table::new(&columns).write(&rows, out)?;
+
+    writeln!(
+        out,
+        "\nRings of each socket (entries), and what the kernel counted for the sockets:"
+    )?;
+    let columns = [
+        ("INTERFACE", Left),
+        ("RX RING", Right),
+        ("TX RING", Right),
+        ("FILL", Right),
+        ("COMPLETION", Right),
+        ("RX DROPPED", Right),
+        ("RX RING FULL", Right),
+        ("FILL EMPTY", Right),
+        ("RX INVALID", Right),
+        ("TX INVALID", Right),
+        ("TX EMPTY", Right),
+    ];
+    let rows: Vec<Vec<String>> = report.ports.iter().map(kernel).collect();
+    Table::new(&columns).write(&rows, out)?;
+
+    if report.verdicts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nVerdicts of the XDP program:")?;
+    let rows: Vec<Vec<String>> = report
+        .verdicts
+        .iter()
+        .map(|verdict| vec![verdict.name.clone(), count(verdict.packets)])
+        .collect();
+    Table::new(&[("VERDICT", Left), ("PACKETS", Right)]).write(&rows, out)
+}
+
+fn port(port: &Port) -> Vec<String> {
+    let link = match port.link {
+        LinkState::Up => "up",
+        LinkState::Down => "down",
+        LinkState::Removed => "removed",
+    };
+    let mode = match port.xdp_mode {
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    };
+    let copy = match port.copy_mode {
+        CopyMode::ZeroCopy => "zero-copy",
+        CopyMode::Copy => "copy",
+    };
+    vec![
+        port.interface.clone(),
+        port.device.clone(),
+        port.vlan.map_or(NONE.to_owned(), |vlan| vlan.to_string()),
+        link.to_owned(),
+        port.driver.clone().unwrap_or(NONE.to_owned()),
+        mode.to_owned(),
+        copy.to_owned(),
+        port.queues.to_string(),
+        count(port.received.packets),
+        bytes(port.received.bytes),
+        count(port.transmitted.packets),
+        bytes(port.transmitted.bytes),
+        count(port.dropped),
+    ]
+}
+
+fn kernel(port: &Port) -> Vec<String> {
+    let (rings, kernel) = (&port.rings, &port.kernel);
+    let rings = [rings.receive, rings.transmit, rings.fill, rings.completion].map(u64::from);
+    let counters = [
+        kernel.rx_dropped,
+        kernel.rx_ring_full,
+        kernel.rx_fill_ring_empty_descs,
+        kernel.rx_invalid_descs,
+        kernel.tx_invalid_descs,
+        kernel.tx_ring_empty_descs,
+    ];
+    let numbers = rings.into_iter().chain(counters).map(count);
+    std::iter::once(port.interface.clone()).chain(numbers).collect()
+}
+
+pub(super) fn channels(report: &Channels, out: &mut impl Write) -> io::Result<()> {
+    if report.channels.is_empty() {
+        return writeln!(out, "no channels");
+    }
+    let columns = [
+        ("CHANNEL", Left),
+        ("KIND", Left),
+        ("PACKETS", Right),
+        ("BYTES", Right),
+        ("FLOWS", Right),
+        ("DETAILS", Left),
+    ];
+    let rows: Vec<Vec<String>> = report
+        .channels
+        .iter()
+        .map(|channel| {
+            let details: Vec<String> = channel
+                .details
+                .iter()
+                .map(|(key, value)| format!("{key} {}", detail(value)))
+                .collect();
+            vec![
+                channel.name.clone(),
+                channel.kind.clone(),
+                count(channel.packets),
+                bytes(channel.bytes),
+                count(channel.flows),
+                if details.is_empty() {
+                    NONE.to_owned()
+                } else {
+                    details.join(", ")
+                },
+            ]
+        })
+        .collect();
+    Table::new(&columns).write(&rows, out)
+}
+
+fn detail(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), count),
+        Value::Array(values) => values.iter().map(detail).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+/// The listing of mappings, written page by page.
+pub(super) struct Mappings(Table);
+
+impl Mappings {
+    pub(super) fn new() -> Self {
+        Mappings(Table::new(&[
+            ("CHANNEL", Left),
+            ("PROTOCOL", Left),
+            ("INSIDE", Left),
+            ("EXTERNAL", Left),
+            ("SESSIONS", Right),
+            ("AGE", Right),
+            ("IDLE", Right),
+            ("EXPIRES IN", Right),
+            ("STATE", Left),
+        ]))
+    }
+
+    pub(super) fn write(&mut self, page: &[Mapping], out: &mut impl Write) -> io::Result<()> {
+        let rows: Vec<Vec<String>> = page
+            .iter()
+            .map(|mapping| {
+                vec![
+                    mapping.channel.clone(),
+                    mapping.protocol.clone(),
+                    mapping.inside.clone(),
+                    mapping.external.clone(),
+                    count(mapping.sessions),
+                    seconds(mapping.age_seconds),
+                    seconds(mapping.idle_seconds),
+                    seconds(mapping.expires_in_seconds),
+                    mapping.state.clone().unwrap_or(NONE.to_owned()),
+                ]
+            })
+            .collect();
+        self.0.write(&rows, out)
+    }
+}
+
+/// What stands below the mappings.
+pub(super) fn count_of_mappings(number: u64, out: &mut impl Write) -> io::Result<()> {
+    match number {
+        0 => writeln!(out, "no mappings"),
+        1 => writeln!(out, "1 mapping"),
+        number => writeln!(out, "{} mappings", count(number)),
+    }
+}
+
+pub(super) fn drops(report: &Drops, out: &mut impl Write) -> io::Result<()> {
+    let totals = [
+        ("received", report.received),
+        ("originated here", report.originated),
+        ("transmitted", report.transmitted),
+        ("passed to the kernel", report.passed),
+        ("consumed by channels", report.consumed),
+        ("held now", report.held),
+        ("dropped", report.dropped()),
+    ];
+    let rows: Vec<Vec<String>> = totals
+        .iter()
+        .map(|(name, packets)| vec![(*name).to_owned(), count(*packets)])
+        .collect();
+    Table::new(&[("TOTAL", Left), ("PACKETS", Right)]).write(&rows, out)?;
+    writeln!(out)?;
+
+    let mut reasons: Vec<_> = report.reasons.iter().filter(|drop| drop.packets > 0).collect();
+    if reasons.is_empty() {
+        return writeln!(out, "no drops");
+    }
+    reasons.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.reason.cmp(&b.reason)));
+    let rows: Vec<Vec<String>> = reasons
+        .iter()
+        .map(|drop| vec![drop.reason.clone(), count(drop.packets), drop.explanation.clone()])
+        .collect();
+    Table::new(&[("REASON", Left), ("PACKETS", Right), ("EXPLANATION", Left)]).write(&rows, out)
+}

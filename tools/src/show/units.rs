@@ -1,0 +1,103 @@
+//! Numbers for people.
+
+/// `1,234,567`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1.23 MB`: three digits, powers of 1000.
+pub(super) fn bytes(number: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    if number < 1000 {
+        return format!("{number} B");
+    }
+    let mut value = number as f64;
+    let mut unit = 0;
+    // 999.5 would print as 1000.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// `2h4m`: the two largest units.
+pub(super) fn seconds(number: u64) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let largest = units
+        .iter()
+        .position(|(_, length)| number >= *length)
+        .unwrap_or(3);
+    let mut rest = number;
+    let mut text = String::new();
+    for (name, length) in units.iter().skip(largest).take(2) {
+        if rest >= *length || text.is_empty() {
+            text.push_str(&format!("{}{name}", rest / length));
+            rest %= length;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_grouped() {
+        let shown: Vec<String> = [0, 999, 1000, 1_234_567, u64::MAX]
+            .into_iter()
+            .map(count)
+            .collect();
+        assert_eq!(
+            shown,
+            ["0", "999", "1,000", "1,234,567", "18,446,744,073,709,551,615"]
+        );
+    }
+
+    #[test]
+    fn bytes_have_three_digits() {
+        let numbers = [
+            0,
+            999,
+            1000,
+            9_994,
+            9_996,
+            99_960,
+            999_499,
+            999_500,
+            1_234_567,
+            u64::MAX,
+        ];
+        let shown: Vec<String> = numbers.into_iter().map(bytes).collect();
+        let expected = [
+            "0 B", "999 B", "1.00 kB", "9.99 kB", "10.0 kB", "100 kB", "999 kB", "1.00 MB", "1.23 MB",
+            "18.4 EB",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn times_have_two_units() {
+        let shown: Vec<String> = [0, 59, 60, 61, 7_440, 90_061, 86_400]
+            .into_iter()
+            .map(seconds)
+            .collect();
+        assert_eq!(shown, ["0s", "59s", "1m", "1m1s", "2h4m", "1d1h", "1d"]);
+    }
+}
