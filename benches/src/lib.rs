@@ -8,8 +8,10 @@
 //! Everything here needs root. Whatever is made is gone when its value is dropped: after a panic and, with
 //! [`stop::on_signals`], after Ctrl-C too. What a killed run left behind, [`namespace::sweep`] removes.
 
+pub mod bpf;
 pub mod daemon;
 pub mod error;
+pub mod measure;
 pub mod namespace;
 pub mod process;
 pub mod screen;

@@ -103,6 +103,18 @@ impl Namespace {
         self.run(|| fs::write(Path::new("/proc/sys/net").join(name), value).during(format!("set {name}")))
     }
 
+    /// Sets an attribute of an interface, such as `queues/rx-0/rps_cpus`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_device_attribute(&self, interface: &str, attribute: &str, value: &str) -> Result<()> {
+        let mut command = Command::new("sh");
+        let path = format!("/sys/class/net/{interface}/{attribute}");
+        command.args(["-c", r#"echo "$1" > "$2""#, "sh", value, &path]);
+        sys::start_in(&mut command, self.handle.as_fd(), Lifetime::Free);
+        run(&mut command).map(drop)
+    }
+
     /// Runs `work` in a thread inside the namespace and gives what it returns. Sockets made there and
     /// threads started there stay in the namespace. A panic in `work` goes on in the caller.
     ///

@@ -31,6 +31,11 @@ impl fmt::Display for Subject {
 }
 
 impl Subject {
+    /// Whether the kernel does the work, not a process.
+    pub fn is_kernel(&self) -> bool {
+        matches!(self, Self::Nftables | Self::Forwarding)
+    }
+
     /// Starts it in the box of `lab`.
     ///
     /// # Errors

@@ -7,8 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use netchannel_benches::Error;
+use netchannel_benches::bpf::{Counter, Flow, Generator, Load};
+use netchannel_benches::measure::{Processors, hardware_address, prepare_packets};
 use netchannel_benches::namespace::Namespace;
 use netchannel_benches::process::words;
+use netchannel_benches::stop::wait_until;
 use netchannel_benches::subject::Subject;
 use netchannel_benches::topology::{
     BOX_INSIDE, BOX_OUTSIDE, FAR, INSIDE, Lab, Offloads, Options, SERVER, SERVER_V6,
@@ -196,4 +199,88 @@ fn variants_carry_traffic() {
             assert!(outcome.intact(), "{outcome:?}");
         }
     }
+}
+
+fn generate(lab: &Lab, flow: &Flow, load: &Load, duration: Duration) -> u64 {
+    let generator = Generator::new(&lab.inside, "eth0", flow, load).expect("a program");
+    lab.inside
+        .run(|| generator.run(0, duration))
+        .expect("live frames");
+    generator.sent().expect("a count")
+}
+
+#[test]
+fn the_counter_counts_what_the_generator_sends() {
+    let lab = Lab::new(&Options::default()).expect("root");
+    let counter = Counter::attach(&lab.middle, "lan", SERVER, 9).expect("native XDP");
+    let flow = Flow {
+        hardware: ([2; 6], [4; 6]),
+        addresses: (INSIDE, SERVER),
+        ports: (20_000, 9),
+    };
+    let short = Duration::from_millis(200);
+    let paced = generate(
+        &lab,
+        &flow,
+        &Load {
+            rate: Some(1000),
+            flows: 1,
+        },
+        short,
+    );
+    assert!((1..=1000).contains(&paced), "{paced}");
+    assert_eq!(counter.count().expect("a count"), paced);
+    let fast = generate(&lab, &flow, &Load { rate: None, flows: 1 }, short);
+    assert!(fast > paced, "{fast}");
+    let other = Flow {
+        ports: (20_000, 10),
+        ..flow
+    };
+    let before = counter.count().expect("a count");
+    generate(
+        &lab,
+        &other,
+        &Load {
+            rate: Some(1000),
+            flows: 1,
+        },
+        short,
+    );
+    assert_eq!(counter.count().expect("a count"), before, "another port");
+}
+
+#[test]
+fn generated_datagrams_are_whole() {
+    let lab = Lab::new(&Options::default()).expect("root");
+    let subject = Subject::Nftables;
+    let _running = subject.start(&lab).expect("nft");
+    prepare_packets(
+        &lab,
+        &subject,
+        Processors {
+            sender: 0,
+            forwarder: 0,
+        },
+    )
+    .expect("ethtool");
+    assert!(ping_server(&lab, 56).intact());
+    let echo = EchoServer::start(&lab.server, SocketAddr::from((SERVER, 9))).expect("port 9");
+    let hardware = [(&lab.inside, "eth0"), (&lab.middle, "lan")]
+        .map(|(namespace, interface)| hardware_address(namespace, interface).expect("an address"));
+    let flow = Flow {
+        hardware: hardware.into(),
+        addresses: (INSIDE, SERVER),
+        ports: (20_000, 9),
+    };
+    generate(
+        &lab,
+        &flow,
+        &Load {
+            rate: Some(1000),
+            flows: 4,
+        },
+        Duration::from_millis(200),
+    );
+    let all = || Ok((echo.peers().len() == 4).then_some(()));
+    wait_until("datagrams of four flows", Duration::from_secs(10), all).expect("they pass all checks");
 }

@@ -1,0 +1,242 @@
+//! Sends UDP datagrams as fast as the kernel can make them, or at a given rate.
+//!
+//! The kernel runs an XDP program over and over on frames of its own and transmits what the program says
+//! (`BPF_F_TEST_XDP_LIVE_FRAMES`). Frames are used again after their receiver has changed them, so the program
+//! writes the whole frame each time.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use super::assembler::{Assembler, Helper, If, Register, Verdict, Width};
+use super::syscall::{self, Words};
+use crate::error::During;
+use crate::namespace::Namespace;
+use crate::{Result, stop};
+
+/// Bytes of a frame, without its check sequence.
+pub const FRAME: usize = 64;
+
+const ETHERNET: usize = 14;
+const IPV4: usize = 20;
+const UDP: usize = 8;
+const SOURCE_PORT: usize = ETHERNET + IPV4;
+/// First bytes of payload: the complement of the source port, so that the checksum is the same for all flows.
+const COMPLEMENT: usize = SOURCE_PORT + UDP;
+
+/// Runs of the program in a call: some milliseconds.
+const RUNS: u32 = 1 << 16;
+/// Runs between two transmissions.
+const BATCH: u32 = 64;
+/// How far a paced sender may fall behind before it gives up the time: what it then sends at once is lost in
+/// a receiver's ring otherwise. Nanoseconds.
+const LONGEST_DELAY: i32 = 200_000;
+
+/// Where the datagrams come from and go to.
+#[derive(Debug, Clone, Copy)]
+pub struct Flow {
+    /// Source and destination MAC address.
+    pub hardware: ([u8; 6], [u8; 6]),
+    /// Source and destination address.
+    pub addresses: (Ipv4Addr, Ipv4Addr),
+    /// First source port and destination port.
+    pub ports: (u16, u16),
+}
+
+/// How much to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Datagrams per second, at least 1; as many as possible if empty.
+    pub rate: Option<u32>,
+    /// Flows, in turn: source ports from the first on. A power of two, at most 32,768.
+    pub flows: u16,
+}
+
+/// The generator.
+#[derive(Debug)]
+pub struct Generator {
+    /// Datagrams sent, and the time of the next.
+    state: Words<2>,
+    program: OwnedFd,
+    frame: [u8; FRAME],
+    interface: u32,
+}
+
+impl Generator {
+    /// Makes a generator that sends from an interface.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if there is no such interface or the kernel refuses the program.
+    pub fn new(namespace: &Namespace, interface: &str, flow: &Flow, load: &Load) -> Result<Self> {
+        let state = Words::new().during("make a map")?;
+        let frame = frame(flow);
+        let code = program(state.descriptor(), &frame, flow.ports.0, load);
+        let program = syscall::load(&code).during("load the generator's program")?;
+        let interface =
+            namespace.run(|| if_nametoindex(interface).during(format!("find interface {interface}")))?;
+        Ok(Self {
+            state,
+            program,
+            frame,
+            interface,
+        })
+    }
+
+    /// Datagrams sent so far. Those that the receiving interface has no room for are among them.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the kernel refuses.
+    pub fn sent(&self) -> Result<u64> {
+        let [sent, _] = self.state.read().during("read the generator's count")?;
+        Ok(sent)
+    }
+
+    /// Sends for `duration`, on a processor of its own. Call it inside the interface's namespace.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the kernel refuses, [`Error::Interrupted`](crate::Error::Interrupted)
+    /// after a signal.
+    pub fn run(&self, processor: usize, duration: Duration) -> Result<()> {
+        let mut processors = CpuSet::new();
+        processors
+            .set(processor)
+            .during(format!("choose processor {processor}"))?;
+        sched_setaffinity(Pid::from_raw(0), &processors).during(format!("move to processor {processor}"))?;
+        let [sent, _] = self.state.read().during("read the generator's count")?;
+        self.state
+            .write(&[sent, 0])
+            .during("reset the generator's clock")?;
+        let until = Instant::now() + duration;
+        while Instant::now() < until {
+            stop::check()?;
+            syscall::run_live(self.program.as_fd(), &self.frame, self.interface, RUNS, BATCH)
+                .during("generate packets")?;
+        }
+        Ok(())
+    }
+}
+
+/// The frame of the first flow.
+fn frame(flow: &Flow) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    let ((source_mac, destination_mac), (source, destination)) = (flow.hardware, flow.addresses);
+    frame[..6].copy_from_slice(&destination_mac);
+    frame[6..12].copy_from_slice(&source_mac);
+    frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    let total = ((FRAME - ETHERNET) as u16).to_be_bytes();
+    let mut header = [
+        0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..].copy_from_slice(&destination.octets());
+    let checksum = !sum(&header);
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    frame[ETHERNET..ETHERNET + IPV4].copy_from_slice(&header);
+
+    let length = ((FRAME - ETHERNET - IPV4) as u16).to_be_bytes();
+    let udp = &mut frame[SOURCE_PORT..];
+    udp[..2].copy_from_slice(&flow.ports.0.to_be_bytes());
+    udp[2..4].copy_from_slice(&flow.ports.1.to_be_bytes());
+    udp[4..6].copy_from_slice(&length);
+    udp[UDP..UDP + 2].copy_from_slice(&(!flow.ports.0).to_be_bytes());
+    let mut pseudo = [0, 17, length[0], length[1], 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+    pseudo[4..8].copy_from_slice(&source.octets());
+    pseudo[8..12].copy_from_slice(&destination.octets());
+    pseudo.extend_from_slice(udp);
+    // Zero would say that there is no checksum.
+    let checksum = match !sum(&pseudo) {
+        0 => 0xffff,
+        checksum => checksum,
+    };
+    udp[6..8].copy_from_slice(&checksum.to_be_bytes());
+    frame
+}
+
+/// Ones' complement sum of 16-bit words, RFC 1071.
+fn sum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes
+        .chunks_exact(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + sum) as u16
+}
+
+fn program(state: i32, frame: &[u8; FRAME], first_port: u16, load: &Load) -> Vec<[u8; 8]> {
+    use Register::{R0, R1, R2, R3, R4, R5, R6, R7};
+    let mut asm = Assembler::default();
+    let drop = asm.label();
+    asm.copy(R6, R1);
+    asm.map_value(R7, state);
+    if let Some(rate) = load.rate {
+        let interval = 1_000_000_000 / rate.max(1);
+        let on_time = asm.label();
+        asm.call(Helper::KtimeGetNs);
+        asm.load(Width::Double, R1, R7, 8);
+        asm.jump_if(R0, If::Less, R1, drop);
+        asm.copy(R2, R0);
+        asm.subtract(R2, R1);
+        asm.jump_if_constant(R2, If::LessOrEqual, LONGEST_DELAY, on_time);
+        asm.copy(R1, R0);
+        asm.place(on_time);
+        asm.add(R1, interval.cast_signed());
+        asm.store(Width::Double, R7, 8, R1);
+    }
+    asm.load(Width::Word, R2, R6, 0);
+    asm.load(Width::Word, R3, R6, 4);
+    asm.copy(R4, R2);
+    asm.add(R4, FRAME as i32);
+    asm.jump_if(R4, If::Greater, R3, drop);
+    asm.load(Width::Double, R5, R7, 0);
+    asm.copy(R1, R5);
+    asm.add(R1, 1);
+    asm.store(Width::Double, R7, 0, R1);
+    for (index, chunk) in frame.chunks_exact(8).enumerate() {
+        let word = chunk
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| word << 8 | u64::from(byte));
+        asm.set_double(R1, word);
+        asm.store(Width::Double, R2, (index * 8) as i16, R1);
+    }
+    if load.flows > 1 {
+        asm.and(R5, i32::from(load.flows) - 1);
+        asm.add(R5, first_port.into());
+        asm.big_endian_half(R5);
+        asm.store(Width::Half, R2, SOURCE_PORT as i16, R5);
+        asm.xor(R5, 0xffff);
+        asm.store(Width::Half, R2, COMPLEMENT as i16, R5);
+    }
+    asm.answer(Verdict::Transmit);
+    asm.place(drop);
+    asm.answer(Verdict::Drop);
+    asm.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_hold_for_every_flow() {
+        let flow = Flow {
+            hardware: ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]),
+            addresses: (Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(198, 51, 100, 2)),
+            ports: (1024, 9),
+        };
+        let mut frame = frame(&flow);
+        assert_eq!(sum(&frame[ETHERNET..ETHERNET + IPV4]), 0xffff);
+        for port in [1024_u16, 1025, 5000, 33_791] {
+            frame[SOURCE_PORT..SOURCE_PORT + 2].copy_from_slice(&port.to_be_bytes());
+            frame[COMPLEMENT..COMPLEMENT + 2].copy_from_slice(&(!port).to_be_bytes());
+            let mut summed = vec![0, 17];
+            summed.extend_from_slice(&frame[ETHERNET + IPV4 + 4..ETHERNET + IPV4 + 6]);
+            summed.extend_from_slice(&frame[ETHERNET + 12..]);
+            assert_eq!(sum(&summed), 0xffff, "port {port}");
+        }
+    }
+}
