@@ -165,7 +165,7 @@ impl Daemon {
             if let Some(status) = self.process.ended()? {
                 return Err(self.failure(&format!("ended ({status}) before it was ready")));
             }
-            let said = self.log().lines().any(|line| line.trim_end() == READY);
+            let said = self.log().lines().any(|line| line.trim_end().ends_with(READY));
             Ok((said && self.control(&["ports"])?.status.success()).then_some(()))
         })
         .map_err(|error| match error {

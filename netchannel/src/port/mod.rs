@@ -1,6 +1,7 @@
 //! Ports: where packets come from and go to. [`PacketIo`] is the seam; AF_XDP sockets, capture files and plain memory
 //! implement it, so that everything behind it runs the same on a wire, on a capture and in a test.
 
+pub mod afxdp;
 mod frame;
 pub mod memory;
 

@@ -1,0 +1,137 @@
+//! The few system calls around AF_XDP sockets that neither xsk-rs nor nix wrap.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket};
+
+/// Socket option of linux/if_xdp.h since Linux 6.17: most frames that one call sends in copy mode (32 without it).
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// Bit of `XDP_OPTIONS` that tells of zero-copy mode.
+const XDP_OPTIONS_ZEROCOPY: u32 = 1;
+/// Command of `SIOCETHTOOL` that reads the numbers of queues.
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// Lets one call send up to `frames` frames; without effect on kernels that don't know the option.
+pub(super) fn raise_transmit_budget(socket: RawFd, frames: u32) -> io::Result<()> {
+    // SAFETY: the option's value is a u32 that lives during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_XDP,
+            XDP_MAX_TX_SKB_BUDGET,
+            (&raw const frames).cast::<c_void>(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// Whether the bound socket runs in zero-copy mode.
+pub(super) fn is_zero_copy(socket: RawFd) -> io::Result<bool> {
+    let mut options = 0u32;
+    let mut length = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `options`, and both live during the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_XDP,
+            libc::XDP_OPTIONS,
+            (&raw mut options).cast::<c_void>(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(options & XDP_OPTIONS_ZEROCOPY != 0)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// What the kernel said to a socket that asked for attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It works on it, or has more to do than it can do now; frames not taken stay where they are.
+    Working,
+    /// The interface is down.
+    LinkDown,
+    /// The interface is gone, and the socket with it.
+    Gone(nix::errno::Errno),
+}
+
+impl From<nix::Result<usize>> for Answer {
+    fn from(result: nix::Result<usize>) -> Self {
+        use nix::errno::Errno::{EAGAIN, EBUSY, EINTR, ENETDOWN, ENOBUFS, ENOMEM};
+        match result {
+            // EBUSY: a frame was dropped below, completed all the same. ENOBUFS, ENOMEM: short of memory for now.
+            Ok(_) | Err(EAGAIN | EBUSY | EINTR | ENOBUFS | ENOMEM) => Self::Working,
+            Err(ENETDOWN) => Self::LinkDown,
+            Err(error) => Self::Gone(error),
+        }
+    }
+}
+
+/// Has the kernel send what is in the transmit ring.
+pub(super) fn kick_transmit(socket: RawFd) -> Answer {
+    send(socket, &[], MsgFlags::MSG_DONTWAIT).into()
+}
+
+/// Has the kernel look at the fill ring if it sleeps, and tells how the interface is.
+pub(super) fn kick_receive(socket: RawFd) -> Answer {
+    recv(socket, &mut [], MsgFlags::MSG_DONTWAIT).into()
+}
+
+/// `struct ethtool_channels` of linux/ethtool.h.
+#[repr(C)]
+#[derive(Default)]
+struct EthtoolChannels {
+    command: u32,
+    max_receive: u32,
+    max_transmit: u32,
+    max_other: u32,
+    max_combined: u32,
+    receive: u32,
+    transmit: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// Number of receive queues in use, by ethtool's channels.
+pub(super) fn receive_channels(interface: &str) -> io::Result<u32> {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let mut channels = EthtoolChannels {
+        command: ETHTOOL_GCHANNELS,
+        ..EthtoolChannels::default()
+    };
+    // SAFETY: all-zero bytes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte stays zero, as the end of the name.
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    // SAFETY: SIOCETHTOOL takes an ifreq whose data points to the structure of the command in it; both live during the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if result == 0 {
+        Ok(channels.receive + channels.combined)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

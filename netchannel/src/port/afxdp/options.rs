@@ -1,0 +1,193 @@
+//! What is asked for when a UMEM and the ports on it are opened.
+
+use std::ops::Range;
+
+use super::AfXdpError;
+
+/// Fewest entries of a ring: a burst, and what the kernel sends in one go.
+pub(super) const SMALLEST_RING: u32 = 64;
+/// Most entries of a ring.
+pub(super) const LARGEST_RING: u32 = 65_536;
+
+/// Whether the driver reads and writes the frames itself, or the kernel copies.
+///
+/// The kernel makes this a property of a UMEM: the first socket decides, and later ones must be able to follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ZeroCopy {
+    /// Zero-copy if every interface can do it, copies if not; the port tells which it became.
+    #[default]
+    Auto,
+    /// Zero-copy, or an error.
+    On,
+    /// Copies, whatever the driver can do.
+    Off,
+}
+
+/// How a UMEM is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UmemOptions {
+    /// Number of frames; rounded up to whole pages where huge pages are used.
+    pub frames: u32,
+    /// Bytes of a chunk, 2048 or 4096; a frame holds 256 less.
+    pub chunk_size: u32,
+    /// Free frames that the fill rings leave to whoever makes packets of its own.
+    pub reserve: u32,
+    /// Entries of each socket's fill ring: frames waiting to be received into. A power of two, 64 to 65,536.
+    pub fill_ring: u32,
+    /// Entries of each socket's completion ring: frames sent and not yet taken back. A power of two, 64 to 65,536.
+    pub completion_ring: u32,
+    /// Whether huge pages are tried first. Without enough of them ordinary pages are used; the UMEM tells which.
+    pub huge_pages: bool,
+    /// Zero-copy or copies.
+    pub zero_copy: ZeroCopy,
+}
+
+impl Default for UmemOptions {
+    /// Good for two interfaces of one queue each: 16,384 frames of 4096 bytes (64 MiB), rings of 2048.
+    fn default() -> Self {
+        Self {
+            frames: 16_384,
+            chunk_size: 4096,
+            reserve: 512,
+            fill_ring: 2048,
+            completion_ring: 2048,
+            huge_pages: false,
+            zero_copy: ZeroCopy::Auto,
+        }
+    }
+}
+
+impl UmemOptions {
+    /// The defaults with as many frames as keep `sockets` sockets (one for each queue of each interface) busy when all their
+    /// rings are full.
+    pub fn for_sockets(sockets: u32) -> Self {
+        let defaults = Self::default();
+        let frames = sockets.max(1).saturating_mul(4 * defaults.fill_ring);
+        Self { frames, ..defaults }
+    }
+
+    pub(super) fn check(&self) -> Result<(), AfXdpError> {
+        if ![2048, 4096].contains(&self.chunk_size) {
+            return Err(AfXdpError::ChunkSize {
+                size: self.chunk_size,
+            });
+        }
+        check_ring("fill", self.fill_ring)?;
+        check_ring("completion", self.completion_ring)?;
+        self.check_frames(1)
+    }
+
+    /// Whether the frames are enough for the fill rings of this many sockets.
+    pub(super) fn check_frames(&self, sockets: u32) -> Result<(), AfXdpError> {
+        let needed = sockets
+            .saturating_mul(self.fill_ring)
+            .saturating_add(self.reserve);
+        if self.frames < needed {
+            return Err(AfXdpError::TooFewFrames {
+                frames: self.frames,
+                sockets,
+                needed,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// How a port is opened: an interface, and which of its queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortOptions {
+    /// Name of the interface in the thread's network namespace.
+    pub interface: String,
+    /// Queues to receive from, from 0; all of the interface's unless other workers have the rest. Packets leave by the first.
+    pub queues: Range<u32>,
+    /// Entries of each receive ring. A power of two, 64 to 65,536.
+    pub receive_ring: u32,
+    /// Entries of each transmit ring. A power of two, 64 to 65,536.
+    pub transmit_ring: u32,
+}
+
+impl PortOptions {
+    /// Rings of 2048 entries on these queues.
+    pub fn new(interface: impl Into<String>, queues: Range<u32>) -> Self {
+        Self {
+            interface: interface.into(),
+            queues,
+            receive_ring: 2048,
+            transmit_ring: 2048,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), AfXdpError> {
+        check_ring("receive", self.receive_ring)?;
+        check_ring("transmit", self.transmit_ring)?;
+        if self.queues.is_empty() {
+            return Err(AfXdpError::NoQueues {
+                interface: self.interface.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn check_ring(ring: &'static str, size: u32) -> Result<(), AfXdpError> {
+    if size.is_power_of_two() && (SMALLEST_RING..=LARGEST_RING).contains(&size) {
+        Ok(())
+    } else {
+        Err(AfXdpError::RingSize { ring, size })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_the_kernel_would_refuse_are_refused_with_their_name() {
+        let error = |options: UmemOptions| options.check().unwrap_err().to_string();
+        let defaults = UmemOptions::default();
+        assert!(
+            error(UmemOptions {
+                chunk_size: 1024,
+                ..defaults.clone()
+            })
+            .contains("1024")
+        );
+        assert!(
+            error(UmemOptions {
+                fill_ring: 1000,
+                ..defaults.clone()
+            })
+            .starts_with("fill ring of 1000")
+        );
+        assert!(
+            error(UmemOptions {
+                frames: 2559,
+                ..defaults.clone()
+            })
+            .contains("2560")
+        );
+        defaults.check().unwrap();
+
+        let mut port = PortOptions::new("x", 0..1);
+        port.check().unwrap();
+        port.transmit_ring = 32;
+        assert!(matches!(
+            port.check(),
+            Err(AfXdpError::RingSize {
+                ring: "transmit",
+                size: 32
+            })
+        ));
+        assert!(matches!(
+            PortOptions::new("x", 1..1).check(),
+            Err(AfXdpError::NoQueues { .. })
+        ));
+    }
+
+    #[test]
+    fn frames_for_many_sockets_are_enough_for_them() {
+        for sockets in [0, 1, 2, 16, 64] {
+            UmemOptions::for_sockets(sockets).check_frames(sockets).unwrap();
+        }
+    }
+}

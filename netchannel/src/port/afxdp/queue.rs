@@ -1,0 +1,340 @@
+//! One AF_XDP socket: a queue of an interface with its four rings. Frames go in and out as values, every one of them counted.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::rc::Rc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig};
+use xsk_rs::socket::XdpStatistics;
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
+
+use super::error::AfXdpError;
+use super::kernel::{self, Answer};
+use super::options::{PortOptions, ZeroCopy};
+use super::umem::{Lent, Shared, os_error};
+use crate::port::Frame;
+
+/// Descriptors moved at a time.
+const BATCH: usize = 64;
+/// How long the kernel may take to let go of a queue whose socket was closed just before.
+const RELEASE_TIME: Duration = Duration::from_secs(2);
+/// Time between attempts to bind.
+const RELEASE_POLL: Duration = Duration::from_millis(20);
+
+/// Shortest frame that goes on a wire: an Ethernet header. The kernel drops shorter ones, empty ones without giving them back.
+const SHORTEST_FRAME: usize = 14;
+
+pub(super) struct Queue {
+    shared: Rc<Shared>,
+    receive: RxQueue,
+    transmit: TxQueue,
+    fill: FillQueue,
+    completion: CompQueue,
+    descriptors: Vec<FrameDesc>,
+    number: u32,
+    fill_size: usize,
+    transmit_size: usize,
+    zero_copy: bool,
+    lent_receive: usize,
+    lent_transmit: usize,
+    /// Frames that the fill ring was short of its low mark when it was last filled; part of the UMEM's sum.
+    shortage: usize,
+    invalid: u64,
+}
+
+impl Queue {
+    /// Opens the socket and binds it, waiting while the kernel still cleans up after one that was closed.
+    pub(super) fn open(shared: &Rc<Shared>, options: &PortOptions, number: u32) -> Result<Self, AfXdpError> {
+        let interface = &options.interface;
+        let failed = |source: io::Error| AfXdpError::Socket {
+            interface: interface.clone(),
+            queue: number,
+            source,
+        };
+        let ring = |size| QueueSize::new(size).map_err(|error| failed(io::Error::other(error.to_string())));
+        let mode = match shared.zero_copy() {
+            ZeroCopy::Auto => BindFlags::empty(),
+            ZeroCopy::On => BindFlags::XDP_ZEROCOPY,
+            ZeroCopy::Off => BindFlags::XDP_COPY,
+        };
+        let config = SocketConfig::builder()
+            .rx_queue_size(ring(options.receive_ring)?)
+            .tx_queue_size(ring(options.transmit_ring)?)
+            .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+            .bind_flags(mode | BindFlags::XDP_USE_NEED_WAKEUP)
+            .build();
+        let name: Interface = interface.parse().map_err(|_| AfXdpError::NoSuchInterface {
+            interface: interface.clone(),
+        })?;
+
+        let started = Instant::now();
+        let (transmit, receive, rings) = loop {
+            // SAFETY: libxdp loads no program (the flag above), so there is none that could be detached twice.
+            match unsafe { Socket::new(config, &shared.umem, &name, number) } {
+                Ok(parts) => break parts,
+                Err(error) => {
+                    let source = os_error(&error);
+                    if source.raw_os_error() == Some(libc::EBUSY) && started.elapsed() < RELEASE_TIME {
+                        sleep(RELEASE_POLL);
+                        continue;
+                    }
+                    return Err(open_error(shared, interface, number, source));
+                }
+            }
+        };
+        // A port opened twice on the same UMEM shares the rings of the first, which only that one may use.
+        let Some((fill, completion)) = rings else {
+            return Err(AfXdpError::QueueBusy {
+                interface: interface.clone(),
+                queue: number,
+                waited: Duration::ZERO,
+            });
+        };
+        let socket = transmit.fd().as_raw_fd();
+        kernel::raise_transmit_budget(socket, options.transmit_ring).map_err(failed)?;
+        let zero_copy = kernel::is_zero_copy(socket).map_err(failed)?;
+        if shared.zero_copy() == ZeroCopy::On && !zero_copy {
+            return Err(AfXdpError::ZeroCopyImpossible {
+                interface: interface.clone(),
+                queue: number,
+            });
+        }
+        Ok(Self {
+            shared: Rc::clone(shared),
+            receive,
+            transmit,
+            fill,
+            completion,
+            descriptors: vec![FrameDesc::default(); BATCH],
+            number,
+            fill_size: shared.options.fill_ring as usize,
+            transmit_size: options.transmit_ring as usize,
+            zero_copy,
+            lent_receive: 0,
+            lent_transmit: 0,
+            shortage: 0,
+            invalid: 0,
+        })
+    }
+
+    /// Appends up to `limit` received frames to `burst`; returns how many and their bytes.
+    pub(super) fn receive(&mut self, burst: &mut Vec<Frame>, limit: usize) -> (usize, u64) {
+        let (mut count, mut bytes) = (0, 0);
+        while count < limit {
+            let wanted = BATCH.min(limit - count);
+            // SAFETY: the ring is of the UMEM that the descriptors are looked up in.
+            let got = unsafe { self.receive.consume(&mut self.descriptors[..wanted]) };
+            for descriptor in &self.descriptors[..got] {
+                match self.shared.take_back(descriptor, Lent::Receive) {
+                    Some(frame) => {
+                        bytes += frame.len() as u64;
+                        count += 1;
+                        burst.push(frame);
+                    }
+                    None => self.invalid += 1,
+                }
+            }
+            self.lent_receive -= got;
+            if got < wanted {
+                break;
+            }
+        }
+        (count, bytes)
+    }
+
+    /// Gives free frames to the kernel to receive into, up to the size of the fill ring. Frames of the reserve stay free, and above
+    /// its low mark (a quarter of the ring) this ring leaves what others are short of theirs.
+    pub(super) fn refill(&mut self) {
+        let mut room = self.fill.nb_free_exact() as usize;
+        let filled = self.fill_size - room;
+        let short = (self.fill_size / 4).saturating_sub(filled);
+        let total = &self.shared.shortage;
+        let others = total.get() - self.shortage;
+        let free = self
+            .shared
+            .pool
+            .free()
+            .saturating_sub(self.shared.options.reserve as usize);
+        let mut count = room.min(free.saturating_sub(others).max(short.min(free)));
+        self.shortage = short.saturating_sub(count);
+        total.set(others + self.shortage);
+
+        while count > 0 {
+            let batch = count.min(BATCH);
+            let mut lent = 0;
+            while lent < batch {
+                let Some(frame) = self.shared.pool.take() else {
+                    break;
+                };
+                let Ok(descriptor) = self.shared.lend(frame, Lent::Receive) else {
+                    break;
+                };
+                self.descriptors[lent] = descriptor;
+                lent += 1;
+            }
+            // SAFETY: the descriptors are of this UMEM, and their frames were lent for this just now.
+            let given = unsafe { self.fill.produce(&self.descriptors[..lent]) };
+            debug_assert_eq!(given, lent, "there was room for {room}");
+            self.lent_receive += given;
+            room -= given;
+            count -= given;
+            if given < batch {
+                break;
+            }
+        }
+    }
+
+    /// Queues up to `limit` frames from the front of `frames`; returns how many left `frames`, how many of them were queued, and
+    /// their bytes. Frames that can't be sent go back to their pool and are counted as invalid.
+    pub(super) fn transmit(&mut self, frames: &mut Vec<Frame>, limit: usize) -> (usize, u64) {
+        let count = limit.min(frames.len()).min(self.transmit_room());
+        let (mut sent, mut bytes) = (0, 0);
+        let mut frames = frames.drain(..count);
+        loop {
+            let mut lent = 0;
+            for frame in frames.by_ref().take(BATCH) {
+                let len = frame.len();
+                if len < SHORTEST_FRAME {
+                    self.invalid += 1;
+                    continue;
+                }
+                match self.shared.lend(frame, Lent::Transmit) {
+                    Ok(descriptor) => {
+                        self.descriptors[lent] = descriptor;
+                        lent += 1;
+                        bytes += len as u64;
+                    }
+                    Err(_foreign) => self.invalid += 1,
+                }
+            }
+            // SAFETY: the descriptors are of this UMEM, and their frames were lent for this just now.
+            let given = unsafe { self.transmit.produce(&self.descriptors[..lent]) };
+            debug_assert_eq!(given, lent, "there was room for {count}");
+            self.lent_transmit += given;
+            sent += given;
+            if frames.len() == 0 {
+                return (sent, bytes);
+            }
+        }
+    }
+
+    /// Frames that fit in the transmit ring now.
+    pub(super) fn transmit_room(&mut self) -> usize {
+        self.transmit.nb_free_exact() as usize
+    }
+
+    /// Takes back the frames that were sent.
+    pub(super) fn complete(&mut self) {
+        while self.lent_transmit > 0 {
+            // SAFETY: the ring is of the UMEM that the descriptors are looked up in.
+            let got = unsafe { self.completion.consume(&mut self.descriptors) };
+            for descriptor in &self.descriptors[..got] {
+                if self.shared.take_back(descriptor, Lent::Transmit).is_none() {
+                    self.invalid += 1;
+                }
+            }
+            self.lent_transmit -= got;
+            if got < self.descriptors.len() {
+                break;
+            }
+        }
+    }
+
+    /// Has the kernel send what is queued, if it waits to be told.
+    pub(super) fn send(&mut self) -> Answer {
+        let mut waiting = self.waiting();
+        // A driver in zero-copy mode may wait to be told before it completes frames that have left the ring.
+        while (waiting > 0 || (self.zero_copy && self.lent_transmit > 0)) && self.transmit.needs_wakeup() {
+            let answer = kernel::kick_transmit(self.raw());
+            let before = waiting;
+            waiting = self.waiting();
+            // Some kernels send 32 frames a call: go on as long as frames leave the ring.
+            if answer != Answer::Working || waiting == 0 || waiting >= before {
+                return answer;
+            }
+        }
+        Answer::Working
+    }
+
+    /// Wakes up the receive side if the kernel waits to be told, or `always` to learn how the interface is.
+    pub(super) fn wake_receive(&mut self, always: bool) -> Answer {
+        if always || self.fill.needs_wakeup() {
+            kernel::kick_receive(self.raw())
+        } else {
+            Answer::Working
+        }
+    }
+
+    /// Frames in the transmit ring that the kernel has not read.
+    fn waiting(&mut self) -> usize {
+        self.transmit_size - self.transmit_room()
+    }
+
+    /// Frames lent to the kernel.
+    pub(super) fn held(&self) -> usize {
+        self.lent_receive + self.lent_transmit
+    }
+
+    /// The queue's number on its interface.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn is_zero_copy(&self) -> bool {
+        self.zero_copy
+    }
+
+    /// Descriptors that were not what they had to be: from the kernel, or frames that can't be sent.
+    pub(super) fn invalid(&self) -> u64 {
+        self.invalid
+    }
+
+    pub(super) fn statistics(&self) -> io::Result<XdpStatistics> {
+        self.receive.fd().xdp_statistics()
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket is open as long as its rings exist, which this value owns.
+        unsafe { BorrowedFd::borrow_raw(self.raw()) }
+    }
+
+    fn raw(&self) -> RawFd {
+        self.receive.fd().as_raw_fd()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let total = &self.shared.shortage;
+        total.set(total.get() - self.shortage);
+    }
+}
+
+fn open_error(shared: &Shared, interface: &str, queue: u32, source: io::Error) -> AfXdpError {
+    let interface = interface.to_owned();
+    match source.raw_os_error() {
+        Some(libc::ENODEV | libc::ENXIO) => AfXdpError::NoSuchInterface { interface },
+        Some(libc::EPERM | libc::EACCES) => AfXdpError::NotPermitted {
+            doing: format!("an AF_XDP socket on {interface}"),
+        },
+        Some(libc::EBUSY) => AfXdpError::QueueBusy {
+            interface,
+            queue,
+            waited: RELEASE_TIME,
+        },
+        Some(libc::EOPNOTSUPP) if shared.zero_copy() == ZeroCopy::On => {
+            AfXdpError::ZeroCopyImpossible { interface, queue }
+        }
+        Some(libc::EOPNOTSUPP) if shared.zero_copy() == ZeroCopy::Auto => {
+            AfXdpError::MixedZeroCopy { interface, queue }
+        }
+        _ => AfXdpError::Socket {
+            interface,
+            queue,
+            source,
+        },
+    }
+}

@@ -1,0 +1,37 @@
+//! The XDP program, asked for every IP packet of a port.
+
+use ipnet::IpNet;
+use netchannel::port::afxdp::AfXdpPort;
+use netchannel::xdp::{Interest, LogicalInterface, ModeChoice, XdpProgram};
+
+/// Has every IP packet that arrives on the interface of these ports redirected to them, until the program is dropped.
+pub(crate) fn redirect_to(ports: &[&AfXdpPort]) -> XdpProgram {
+    let interface = ports[0].interface();
+    let everything: Vec<IpNet> = ["0.0.0.0/0", "::/0"]
+        .map(|net| net.parse().expect("a prefix"))
+        .into();
+    let mut program = XdpProgram::load(3840).expect("the program loads");
+    program
+        .attach(interface, ModeChoice::Native)
+        .expect("the program attaches");
+    for (queue, socket) in ports.iter().flat_map(|port| port.sockets()) {
+        program
+            .register_socket(interface, queue, socket)
+            .expect("the socket is taken");
+    }
+    program
+        .set_interest(&Interest {
+            interfaces: vec![LogicalInterface {
+                device: interface.to_owned(),
+                outer_vlan: 0,
+                inner_vlan: 0,
+                id: 0,
+                sources: everything,
+                destinations: Vec::new(),
+                passes_flows: false,
+            }],
+            ..Interest::default()
+        })
+        .expect("the interest is set");
+    program
+}
