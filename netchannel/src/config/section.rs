@@ -53,7 +53,7 @@ impl<'a, 'i> Section<'a, 'i> {
         source.error(&self.span, key, message);
     }
 
-    /// The table under `key`, or an empty one's absence.
+    /// The table under `key`; anything else is reported. `None` if the key is absent.
     pub(super) fn table(
         &self,
         key: &'static str,

@@ -142,7 +142,7 @@ pub(super) fn check_memory(
     );
 }
 
-/// The five tables' names are keys of the file's top level.
+/// What the tables of this module hold.
 pub(super) struct Settings {
     pub(super) control: Control,
     pub(super) memory: Memory,
