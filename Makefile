@@ -1,9 +1,56 @@
-.PHONY: ebpf check-ebpf
+# `make demo` and `make test` do everything, on a fresh Debian or Ubuntu too. See README.md.
+
+# Rust may have been installed by `setup`, after this shell was started.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# Network namespaces, BPF and AF_XDP sockets need root; building does not.
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=PATH)
+
+.PHONY: build demo test bench bench-classifier bench-traffic check ebpf check-ebpf setup clean
+
+# The `netchannel` command: target/release/netchannel.
+build: setup
+	cargo build --release --locked --package netchannel-tools
+
+# Real traffic through a NAT between network namespaces. Options: make demo ARGS=--help
+demo: build
+	cargo build --release --locked --package netchannel-benches --example demo
+	$(AS_ROOT) target/release/examples/demo $(ARGS)
+
+# All tests, those that need root included.
+test: setup
+	cargo build --workspace --all-targets --locked
+	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked
+
+# All benchmarks.
+bench: bench-classifier bench-traffic
+
+bench-classifier: setup
+	cargo bench --locked --package netchannel-benches --bench classifier
+
+# Packets per second and TCP throughput through this NAT and its peers. Options: make bench-traffic ARGS=--help
+bench-traffic: build
+	cargo build --release --locked --package netchannel-benches --examples
+	cargo build --release --locked --package netchannel --examples
+	$(AS_ROOT) target/release/examples/traffic $(ARGS)
+
+# Formatting, lints and documentation.
+check: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # Rebuilds the committed eBPF object; ordinary builds embed it as it is.
-ebpf:
+ebpf: setup
 	xdp-prog/build-object xdp-prog/netchannel.bpf.o
 
 # Fails if the committed eBPF object differs from its source.
-check-ebpf:
+check-ebpf: setup
 	.ci/check-ebpf
+
+# Packages and Rust, where they are missing.
+setup:
+	@tools/install-dependencies
+
+clean:
+	cargo clean

@@ -290,7 +290,7 @@ fn some() -> Fixed {
         },
         dropped: 0,
         kernel: KernelStatistics {
-            rx_ring_full: 17,
+            receive_ring_full: 17,
             ..KernelStatistics::default()
         },
     };
@@ -347,9 +347,9 @@ eth0.7     eth0       7  up    veth    native   zero-copy       1   1,234,567   
 wan0       eth0       -  up    veth    generic  copy            1   1,234,567   98.8 MB           5     300 B        0
 
 Rings of each socket (entries), and what the kernel counted for the sockets:
-INTERFACE  RX RING  TX RING   FILL  COMPLETION  RX DROPPED  RX RING FULL  FILL EMPTY  RX INVALID  TX INVALID  TX EMPTY
-eth0.7       2,048    2,048  2,048       2,048           0            17           0           0           0         0
-wan0         2,048    2,048  2,048       2,048           0            17           0           0           0         0
+INTERFACE  RX RING  TX RING   FILL  COMPLETION  RX DROPPED  RX RING FULL  FILL EMPTY  TX EMPTY  REFUSED  INVALID
+eth0.7       2,048    2,048  2,048       2,048           0            17           0         0        0        0
+wan0         2,048    2,048  2,048       2,048           0            17           0         0        0        0
 
 Verdicts of the XDP program:
 VERDICT       PACKETS

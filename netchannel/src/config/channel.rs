@@ -14,6 +14,12 @@ use super::section::{Section, one_of, quoted};
 /// Channels that always exist and can not be defined: `drop` drops, `pass` hands to the kernel.
 pub const RESERVED_CHANNELS: [&str; 2] = ["drop", "pass"];
 
+const TYPES: [(&str, Kind); 3] = [
+    ("nat", Kind::Nat),
+    ("forward", Kind::Forward),
+    ("custom", Kind::Custom),
+];
+
 /// The longest name of a channel, in bytes.
 const MAX_CHANNEL_NAME: usize = 32;
 
@@ -33,6 +39,8 @@ pub struct Channel {
 pub enum ChannelKind {
     /// Routes packets as they are.
     Forward,
+    /// A channel that the program brings itself: see [`Daemon::start_with`](crate::daemon::Daemon::start_with).
+    Custom,
     /// Translates many internal addresses to few external ones, with ports.
     Nat(Nat),
 }
@@ -40,6 +48,7 @@ pub enum ChannelKind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Forward,
+    Custom,
     Nat,
 }
 
@@ -67,9 +76,9 @@ pub(super) fn read(
         }
         let name = name.filter(|name| check_name(name, source));
         if table.value("type").is_none() {
-            table.missing("type", "\"nat\" or \"forward\"", source);
+            table.missing("type", "\"nat\", \"forward\" or \"custom\"", source);
         }
-        let kind = table.choice("type", &[("nat", Kind::Nat), ("forward", Kind::Forward)], source);
+        let kind = table.choice("type", &TYPES, source);
         if let Some(name) = &name {
             let entry = KnownChannel {
                 is_nat: kind == Some(Kind::Nat),
@@ -87,8 +96,12 @@ pub(super) fn read(
         let kind = match kind {
             None => None,
             Some(Kind::Forward) => {
-                refuse_nat_keys(table, source);
+                refuse_nat_keys(table, "forward", source);
                 Some(ChannelKind::Forward)
+            }
+            Some(Kind::Custom) => {
+                refuse_nat_keys(table, "custom", source);
+                Some(ChannelKind::Custom)
             }
             Some(Kind::Nat) => nat::read(table, interfaces, source).map(ChannelKind::Nat),
         };
@@ -123,7 +136,7 @@ fn check_name(name: &Spanned<&str>, source: &mut Source<'_>) -> bool {
     false
 }
 
-fn refuse_nat_keys(table: &Section<'_, '_>, source: &mut Source<'_>) {
+fn refuse_nat_keys(table: &Section<'_, '_>, kind: &str, source: &mut Source<'_>) {
     for key in [
         "external",
         "addresses",
@@ -136,7 +149,7 @@ fn refuse_nat_keys(table: &Section<'_, '_>, source: &mut Source<'_>) {
             source.error(
                 &span,
                 key,
-                "a forward channel has no such key; expected it in a nat channel only",
+                format!("a {kind} channel has no such key; expected it in a nat channel only"),
             );
         }
     }

@@ -99,21 +99,21 @@ pub struct Rings {
     pub completion: u32,
 }
 
-/// `struct xdp_statistics` (`getsockopt(XDP_STATISTICS)`), summed over sockets.
+/// What the kernel counts for a port (`getsockopt(XDP_STATISTICS)`), summed over its sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelStatistics {
-    /// Dropped for other reasons than the ones below.
-    pub rx_dropped: u64,
-    /// Dropped because the receive ring was full.
-    pub rx_ring_full: u64,
-    /// Times that the kernel found no free frame to fill.
-    pub rx_fill_ring_empty_descs: u64,
-    /// Frames refused in the fill ring.
-    pub rx_invalid_descs: u64,
-    /// Frames refused in the transmit ring.
-    pub tx_invalid_descs: u64,
+    /// Packets dropped for other reasons than the ones below: too long for a frame, say.
+    pub receive_dropped: u64,
+    /// Packets dropped because the receive ring was full.
+    pub receive_ring_full: u64,
+    /// Packets that found no free frame in the fill ring.
+    pub fill_ring_empty: u64,
     /// Times that the kernel found nothing to send.
-    pub tx_ring_empty_descs: u64,
+    pub transmit_ring_empty: u64,
+    /// Descriptors that the kernel refused; not zero means a defect.
+    pub refused_by_kernel: u64,
+    /// Frames that could not be used; not zero means a defect.
+    pub invalid: u64,
 }
 
 /// One of the XDP program's counters.
@@ -143,7 +143,7 @@ pub struct Channel {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Entries of the flow table that name it.
+    /// Flows that were opened for it.
     pub flows: u64,
     /// What else there is to say; the keys are up to the kind.
     #[serde(default)]

@@ -1,5 +1,7 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
+use std::net::{IpAddr, Ipv4Addr};
+
 /// One's complement sum of `bytes` as 16-bit big-endian words, an odd last byte padded with zero. A header whose checksum
 /// is right sums to `0xffff`. O(length).
 #[inline]
@@ -13,22 +15,21 @@ pub fn of(bytes: &[u8]) -> u16 {
     !sum(bytes)
 }
 
-/// The checksum of a TCP, UDP or ICMPv6 packet: the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1) and the payload, whose checksum
-/// field must be zero. UDP's substitution of `0xffff` for zero is the caller's.
-pub fn of_transport(
-    source: std::net::IpAddr,
-    destination: std::net::IpAddr,
-    protocol: u8,
-    payload: &[u8],
-) -> u16 {
-    use std::net::IpAddr;
+/// The one's complement sum of two such sums.
+#[inline]
+pub const fn add(one: u16, other: u16) -> u16 {
+    let total = one as u32 + other as u32;
+    ((total >> 16) + (total & 0xffff)) as u16
+}
+
+/// The sum of the pseudo header of TCP, UDP and ICMPv6 (RFC 9293 §3.1, RFC 8200 §8.1) for a segment of `length` bytes.
+#[inline]
+pub fn pseudo_sum(source: IpAddr, destination: IpAddr, protocol: u8, length: u64) -> u16 {
     let address = |address: IpAddr| match address {
         IpAddr::V4(v4) => words(&v4.octets()),
         IpAddr::V6(v6) => words(&v6.octets()),
     };
-    !fold(
-        address(source) + address(destination) + u64::from(protocol) + payload.len() as u64 + words(payload),
-    )
+    fold(address(source) + address(destination) + u64::from(protocol) + length)
 }
 
 #[inline]
@@ -76,7 +77,7 @@ impl Delta {
 
     /// The change of an IPv4 address from `old` to `new`.
     #[inline]
-    pub fn address(self, old: std::net::Ipv4Addr, new: std::net::Ipv4Addr) -> Self {
+    pub fn address(self, old: Ipv4Addr, new: Ipv4Addr) -> Self {
         let [a, b, c, d] = old.octets();
         let [e, f, g, h] = new.octets();
         self.word(u16::from_be_bytes([a, b]), u16::from_be_bytes([e, f]))
@@ -86,8 +87,7 @@ impl Delta {
     /// Both changes.
     #[inline]
     pub const fn and(self, other: Delta) -> Self {
-        let total = self.0 as u32 + other.0 as u32;
-        Delta(((total >> 16) + (total & 0xffff)) as u16)
+        Delta(add(self.0, other.0))
     }
 
     /// The checksum after the change, if it was `checksum` before: `HC' = ~(~HC + ~m + m')`.

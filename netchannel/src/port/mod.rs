@@ -27,7 +27,7 @@ pub struct PortCounters {
 
 /// A source and sink of frames. All frames of one worker's ports come from one pool, so that a frame which came in on one
 /// port leaves on another without a copy.
-pub trait PacketIo {
+pub trait PacketIo: std::any::Any {
     /// Appends up to `limit` received frames to `burst` and returns how many; zero when there is nothing to read now.
     fn receive(&mut self, now: Time, burst: &mut Vec<Frame>, limit: usize) -> usize;
 
@@ -49,6 +49,11 @@ pub trait PacketIo {
 
     /// Frames that the port holds: waiting to be filled, filled and not yet received, or queued and not yet sent.
     fn held(&self) -> usize;
+
+    /// Whether queued frames wait for another [`flush`](Self::flush), because the driver would not take them.
+    fn has_backlog(&self) -> bool {
+        false
+    }
 
     /// What to wait on for more frames; empty if the port can't be waited on.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {

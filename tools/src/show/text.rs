@@ -47,9 +47,9 @@ pub(super) fn ports(report: &Ports, out: &mut impl Write) -> io::Result<()> {
         ("RX DROPPED", Right),
         ("RX RING FULL", Right),
         ("FILL EMPTY", Right),
-        ("RX INVALID", Right),
-        ("TX INVALID", Right),
         ("TX EMPTY", Right),
+        ("REFUSED", Right),
+        ("INVALID", Right),
     ];
     let rows: Vec<Vec<String>> = report.ports.iter().map(kernel).collect();
     Table::new(&columns).write(&rows, out)?;
@@ -101,12 +101,12 @@ fn kernel(port: &Port) -> Vec<String> {
     let (rings, kernel) = (&port.rings, &port.kernel);
     let rings = [rings.receive, rings.transmit, rings.fill, rings.completion].map(u64::from);
     let counters = [
-        kernel.rx_dropped,
-        kernel.rx_ring_full,
-        kernel.rx_fill_ring_empty_descs,
-        kernel.rx_invalid_descs,
-        kernel.tx_invalid_descs,
-        kernel.tx_ring_empty_descs,
+        kernel.receive_dropped,
+        kernel.receive_ring_full,
+        kernel.fill_ring_empty,
+        kernel.transmit_ring_empty,
+        kernel.refused_by_kernel,
+        kernel.invalid,
     ];
     let numbers = rings.into_iter().chain(counters).map(count);
     std::iter::once(port.interface.clone()).chain(numbers).collect()

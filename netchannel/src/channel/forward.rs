@@ -1,0 +1,30 @@
+//! The channel `forward`: a router (RFC 1812, RFC 8200) that changes nothing but the time to live and the Ethernet header.
+
+use super::Netchannel;
+use crate::dispatch::Context;
+use crate::dispatch::is_possible_source;
+use crate::drop_reason::DropReason;
+use crate::packet::Packet;
+
+/// Forwards every packet by the kernel's routing table.
+#[derive(Debug, Default)]
+pub struct Forward;
+
+impl Netchannel for Forward {
+    fn kind(&self) -> &'static str {
+        "forward"
+    }
+
+    fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>) {
+        for packet in burst.drain(..) {
+            if !is_possible_source(packet.headers.source) {
+                context.drop(packet, DropReason::NotForwarded);
+                continue;
+            }
+            let destination = packet.headers.destination;
+            if let Some((packet, departure)) = context.depart(packet, destination) {
+                context.send(packet, &departure);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a channel can do with a packet: drop it, pass it to the kernel, send it as a router would, or make one.
+
+use std::net::IpAddr;
+
+use super::core::Core;
+use super::flow_table::FlowKey;
+use super::icmp_error::IcmpError;
+use super::routing::{Departure, Way};
+use crate::drop_reason::DropReason;
+use crate::interface::{InterfaceId, Interfaces};
+use crate::packet::Packet;
+use crate::port::Frame;
+use crate::time::Time;
+
+/// The worker as a channel sees it during a call.
+pub struct Context<'a> {
+    now: Time,
+    core: &'a mut Core,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(now: Time, core: &'a mut Core) -> Self {
+        Self { now, core }
+    }
+
+    /// The time of this burst.
+    #[inline]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// All interfaces.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.core.interfaces
+    }
+
+    /// Number of the present view of routes, neighbours and links: it moves whenever one of them changes, and a [`Departure`] is
+    /// good only as long as it does not.
+    #[inline]
+    pub fn network_version(&self) -> u64 {
+        self.core.network.version()
+    }
+
+    /// What this channel noted about the packet's flow, 0 if nothing.
+    #[inline]
+    pub fn note(&mut self, packet: &Packet) -> u64 {
+        let key = FlowKey::of(&packet.headers, packet.interface);
+        self.core
+            .flows
+            .flow_of(packet.flow, &key)
+            .map_or(0, |flow| flow.note)
+    }
+
+    /// Notes something about the packet's flow, to be found again with its next packet. The table may forget it.
+    #[inline]
+    pub fn set_note(&mut self, packet: &Packet, note: u64) {
+        let key = FlowKey::of(&packet.headers, packet.interface);
+        if let Some(flow) = self.core.flows.flow_of(packet.flow, &key) {
+            flow.note = note;
+        }
+    }
+
+    /// Drops a packet and counts why.
+    #[inline]
+    pub fn drop(&mut self, packet: Packet, reason: DropReason) {
+        self.core.drop(packet.frame, reason);
+    }
+
+    /// Passes a packet, as it is, to the kernel, as if it had just come in on its interface. The rest of its flow goes there on
+    /// the short way.
+    pub fn pass(&mut self, packet: Packet) {
+        self.core.pass(packet);
+    }
+
+    /// Tells the sender of `packet` what went wrong, unless the rules for ICMP errors or the rate limit forbid it. Call it before
+    /// the packet's bytes are changed: they are quoted.
+    pub fn answer(&mut self, packet: &Packet, error: IcmpError) {
+        self.core.answer(packet, error, self.now);
+    }
+
+    /// Finds the way to `destination` for `packet`, whose bytes must be as they arrived. Returns both if the packet can leave now;
+    /// else the packet is taken care of: its sender is told and it is dropped (no route, TTL expired, too big), it goes to the
+    /// kernel (the destination is the box itself), or it waits until the next hop's address is known and then comes to its channel
+    /// again.
+    pub fn depart(&mut self, packet: Packet, destination: IpAddr) -> Option<(Packet, Departure)> {
+        let (source_port, destination_port) = packet.headers.ports();
+        let flow_hash = u32::from(source_port).wrapping_mul(0x9e37_79b1) ^ u32::from(destination_port);
+        match self.core.way_to(destination, flow_hash) {
+            Way::Open(departure) => self.check(packet, &departure).map(|packet| (packet, departure)),
+            Way::Unconfirmed(departure, next_hop) => {
+                self.core.confirm(next_hop, self.now);
+                self.check(packet, &departure).map(|packet| (packet, departure))
+            }
+            Way::Unresolved(next_hop) => {
+                if let Some(packet) = self.check_ttl(packet) {
+                    self.core.wait(packet, next_hop, self.now);
+                }
+                None
+            }
+            Way::Local => {
+                self.pass(packet);
+                None
+            }
+            Way::None(reason) => {
+                match reason {
+                    DropReason::NoRoute => self.answer(&packet, IcmpError::NetUnreachable),
+                    DropReason::RouteProhibited => self.answer(&packet, IcmpError::Prohibited),
+                    DropReason::InterfaceDown => self.answer(&packet, IcmpError::HostUnreachable),
+                    _ => {}
+                }
+                self.drop(packet, reason);
+                None
+            }
+        }
+    }
+
+    /// Checks that `packet`, whose bytes must be as they arrived, may leave by a departure found earlier: its time to live and size. If
+    /// not, its sender is told and it is dropped.
+    #[inline]
+    pub fn check(&mut self, packet: Packet, departure: &Departure) -> Option<Packet> {
+        let packet = self.check_ttl(packet)?;
+        if packet.headers.network_len() > usize::from(departure.mtu) && packet.headers.dont_fragment {
+            self.answer(&packet, IcmpError::TooBig(departure.mtu));
+            self.drop(packet, DropReason::TooBig);
+            return None;
+        }
+        Some(packet)
+    }
+
+    #[inline]
+    fn check_ttl(&mut self, packet: Packet) -> Option<Packet> {
+        if packet.headers.ttl > 1 {
+            return Some(packet);
+        }
+        self.answer(&packet, IcmpError::TimeExceeded);
+        self.drop(packet, DropReason::TtlExpired);
+        None
+    }
+
+    /// Sends a packet that [`depart`](Self::depart) or [`check`](Self::check) admitted: decrements its time to live, sets the Ethernet
+    /// header, and fragments it if it is too big. Addresses, ports and checksums may have been changed in its bytes, its IP header must be
+    /// where it was.
+    #[inline]
+    pub fn send(&mut self, packet: Packet, departure: &Departure) {
+        self.core.send(packet, departure);
+    }
+
+    /// Sends a packet as it is by an interface: for channels that make the Ethernet header themselves, or swap it.
+    pub fn transmit(&mut self, packet: Packet, interface: InterfaceId) {
+        self.core.transmit(packet.frame, interface);
+    }
+
+    /// A free frame, to make a packet of; `None` if all are in use.
+    pub fn allocate(&mut self) -> Option<Frame> {
+        self.core.pool.take()
+    }
+
+    /// Sends a packet that the channel made, from its Ethernet header on.
+    pub fn originate(&mut self, frame: Frame, interface: InterfaceId) {
+        self.core.originate(frame, interface);
+    }
+}

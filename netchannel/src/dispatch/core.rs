@@ -1,0 +1,312 @@
+//! What a worker shares among its channels: interfaces, the view of the network, the flow table, queues out, and counters.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::flow_table::{FlowKey, FlowTable};
+use super::icmp_error::{self, IcmpError};
+use super::routing::{self, Departure, NextHop, Resolve, Way};
+use super::{ethernet, fragment};
+use crate::drop_reason::{DropCounters, DropReason};
+use crate::interface::{Interface, InterfaceId, Interfaces, PortId};
+use crate::network::NetworkReader;
+use crate::packet::{Packet, checksum};
+use crate::port::{Frame, FramePool};
+use crate::time::Time;
+
+/// The way to the kernel for packets whose channel is `pass`.
+pub trait KernelPath {
+    /// Hands a frame to the kernel as if it had just come in on `interface`, and leaves the rest of its flow to the kernel if that is
+    /// possible.
+    ///
+    /// # Errors
+    /// If the kernel did not take it; it is dropped and counted then.
+    fn pass(&mut self, frame: &[u8], interface: &Interface, flow: &FlowKey) -> io::Result<()>;
+}
+
+/// Packets that may wait for one next hop's address.
+const WAITING_PACKETS: usize = 16;
+/// Next hops that packets may wait for at once.
+const WAITING_NEXT_HOPS: usize = 256;
+/// How long packets wait: the kernel asks three times, a second apart.
+const WAITING_TIME: Duration = Duration::from_secs(3);
+/// How often the kernel is asked for a missing address.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
+/// How often the kernel is asked to confirm a stale address that is in use.
+const CONFIRM_AGAIN: Duration = Duration::from_secs(5);
+
+/// What became of the packets of a worker. At any time
+/// `received + originated = transmitted + passed + dropped + consumed + held`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets taken from ports.
+    pub received: u64,
+    /// Packets made here: ICMP errors, further fragments, and what channels make.
+    pub originated: u64,
+    /// Packets given to ports.
+    pub transmitted: u64,
+    /// Packets passed to the kernel.
+    pub passed: u64,
+    /// Packets dropped, by reason.
+    pub dropped: DropCounters,
+    /// Packets that wait for a next hop's address, or that channels keep.
+    pub held: u64,
+}
+
+impl Totals {
+    /// Packets that a channel consumed: it took them and did not send, pass, drop or keep them.
+    pub fn consumed(&self) -> u64 {
+        let gone = self.transmitted + self.passed + self.dropped.total() + self.held;
+        (self.received + self.originated).saturating_sub(gone)
+    }
+}
+
+struct Waiting {
+    packets: Vec<Packet>,
+    since: Time,
+    asked: Time,
+}
+
+/// See the module.
+pub(crate) struct Core {
+    pub(crate) interfaces: Interfaces,
+    pub(crate) network: NetworkReader,
+    pub(crate) flows: FlowTable,
+    pub(crate) pool: FramePool,
+    pub(crate) totals: Totals,
+    resolver: Box<dyn Resolve>,
+    kernel: Box<dyn KernelPath>,
+    outputs: Vec<Vec<Frame>>,
+    waiting: HashMap<NextHop, Waiting>,
+    confirmed: HashMap<NextHop, Time>,
+    icmp_limit: icmp_error::RateLimit,
+}
+
+impl Core {
+    pub(crate) fn new(
+        interfaces: Interfaces,
+        ports: usize,
+        pool: FramePool,
+        flows: FlowTable,
+        network: NetworkReader,
+        resolver: Box<dyn Resolve>,
+        kernel: Box<dyn KernelPath>,
+    ) -> Self {
+        Self {
+            interfaces,
+            network,
+            flows,
+            pool,
+            totals: Totals::default(),
+            resolver,
+            kernel,
+            outputs: std::iter::repeat_with(Vec::new).take(ports).collect(),
+            waiting: HashMap::new(),
+            confirmed: HashMap::new(),
+            icmp_limit: icmp_error::RateLimit::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn drop(&mut self, frame: Frame, reason: DropReason) {
+        self.totals.dropped.count(reason);
+        drop(frame);
+    }
+
+    pub(crate) fn pass(&mut self, packet: Packet) {
+        let key = FlowKey::of(&packet.headers, packet.interface);
+        match self
+            .kernel
+            .pass(packet.frame.bytes(), self.interfaces.get(packet.interface), &key)
+        {
+            Ok(()) => self.totals.passed += 1,
+            Err(error) => {
+                log::debug!("the kernel did not take a packet: {error}");
+                self.drop(packet.frame, DropReason::PassFailed);
+            }
+        }
+    }
+
+    /// Frames queued for a port; whoever takes them gives them to the port.
+    pub(crate) fn output(&mut self, port: PortId) -> &mut Vec<Frame> {
+        &mut self.outputs[usize::from(port.0)]
+    }
+
+    #[inline]
+    pub(crate) fn transmit(&mut self, frame: Frame, interface: InterfaceId) {
+        let port = self.interfaces.get(interface).port;
+        self.outputs[usize::from(port.0)].push(frame);
+    }
+
+    pub(crate) fn originate(&mut self, frame: Frame, interface: InterfaceId) {
+        self.totals.originated += 1;
+        self.transmit(frame, interface);
+    }
+
+    /// Sends an ICMP error about `packet` back to where it came from.
+    pub(crate) fn answer(&mut self, packet: &Packet, error: IcmpError, now: Time) {
+        if !icmp_error::may_answer(packet) || !self.icmp_limit.allow(now) {
+            return;
+        }
+        let index = self.interfaces.get(packet.interface).index;
+        let link = self.network.network().links.get(index);
+        let Some(from) = link.and_then(|link| link.source_address(packet.headers.source)) else {
+            return;
+        };
+        let Some(mut frame) = self.pool.take() else { return };
+        match icmp_error::write(packet, error, from, &mut frame) {
+            Ok(()) => self.originate(frame, packet.interface),
+            Err(error) => log::debug!("an ICMP error could not be made: {error}"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn way_to(&self, destination: IpAddr, flow_hash: u32) -> Way {
+        routing::way_to(self.network.network(), &self.interfaces, destination, flow_hash)
+    }
+
+    /// Has the kernel confirm a next hop's address that is in use.
+    pub(crate) fn confirm(&mut self, next_hop: NextHop, now: Time) {
+        // Forgetting costs one question too many.
+        if self.confirmed.len() >= WAITING_NEXT_HOPS {
+            self.confirmed.clear();
+        }
+        let due = self
+            .confirmed
+            .get(&next_hop)
+            .is_none_or(|&asked| now.since(asked) >= CONFIRM_AGAIN);
+        if due {
+            self.confirmed.insert(next_hop, now);
+            self.resolver.resolve(next_hop.index, next_hop.address);
+        }
+    }
+
+    /// Keeps a packet until the next hop's address is known.
+    pub(crate) fn wait(&mut self, packet: Packet, next_hop: NextHop, now: Time) {
+        if !self.waiting.contains_key(&next_hop) {
+            if self.waiting.len() >= WAITING_NEXT_HOPS {
+                return self.drop(packet.frame, DropReason::NeighbourQueueFull);
+            }
+            self.resolver.resolve(next_hop.index, next_hop.address);
+        }
+        let waiting = self.waiting.entry(next_hop).or_insert_with(|| Waiting {
+            packets: Vec::new(),
+            since: now,
+            asked: now,
+        });
+        if waiting.packets.len() >= WAITING_PACKETS {
+            return self.drop(packet.frame, DropReason::NeighbourQueueFull);
+        }
+        waiting.packets.push(packet);
+        self.totals.held += 1;
+    }
+
+    /// Takes out the packets that need not wait any more because their next hop's address is known or their way changed. Those that
+    /// waited too long are dropped, and their senders told.
+    pub(crate) fn settle(&mut self, now: Time) -> Vec<Packet> {
+        let mut ready = Vec::new();
+        if self.waiting.is_empty() {
+            return ready;
+        }
+        let mut late = Vec::new();
+        let (network, resolver) = (self.network.network(), &self.resolver);
+        self.waiting.retain(|next_hop, waiting| {
+            let known = network.neighbours.lookup(next_hop.index, next_hop.address);
+            let link_is_there = network.links.get(next_hop.index).is_some_and(|link| link.up);
+            if !link_is_there || known.is_some_and(|neighbour| neighbour.mac.is_some()) {
+                ready.append(&mut waiting.packets);
+                return false;
+            }
+            if now.since(waiting.since) >= WAITING_TIME {
+                late.append(&mut waiting.packets);
+                return false;
+            }
+            if now.since(waiting.asked) >= RESOLVE_AGAIN {
+                waiting.asked = now;
+                resolver.resolve(next_hop.index, next_hop.address);
+            }
+            true
+        });
+        self.totals.held -= (ready.len() + late.len()) as u64;
+        for packet in late {
+            self.answer(&packet, IcmpError::HostUnreachable, now);
+            self.drop(packet.frame, DropReason::NeighbourUnresolved);
+        }
+        ready
+    }
+
+    /// Drops everything that waits: the worker stops.
+    pub(crate) fn drop_waiting(&mut self) {
+        for (_, waiting) in std::mem::take(&mut self.waiting) {
+            for packet in waiting.packets {
+                self.totals.held -= 1;
+                self.drop(packet.frame, DropReason::NeighbourUnresolved);
+            }
+        }
+    }
+
+    /// See [`Context::send`](super::Context::send).
+    #[inline]
+    pub(crate) fn send(&mut self, packet: Packet, departure: &Departure) {
+        let Packet {
+            mut frame, headers, ..
+        } = packet;
+        let network = usize::from(headers.network);
+        decrement_ttl(&mut frame.bytes_mut()[network..], headers.is_ipv4());
+        let too_big = headers.network_len() > usize::from(departure.mtu);
+        if too_big && frame.set_len(usize::from(headers.end)).is_err() {
+            return self.drop(frame, DropReason::Truncated);
+        }
+        let egress = self.interfaces.get(departure.interface);
+        let Ok(network) = ethernet::encapsulate(&mut frame, network, egress, departure) else {
+            return self.drop(frame, DropReason::TooBig);
+        };
+        if too_big {
+            self.send_fragments(frame, network, departure);
+        } else {
+            self.transmit(frame, departure.interface);
+        }
+    }
+
+    fn send_fragments(&mut self, frame: Frame, network: usize, departure: &Departure) {
+        let (link, packet) = frame.bytes().split_at(network);
+        let Ok(fragments) = fragment::split(packet, departure.mtu) else {
+            return self.drop(frame, DropReason::TooBig);
+        };
+        let mut frames = Vec::with_capacity(fragments.len());
+        for part in &fragments {
+            let Some(mut copy) = self.pool.take() else {
+                return self.drop(frame, DropReason::NoFrame);
+            };
+            if copy.set_len(network + part.len()).is_err() {
+                return self.drop(frame, DropReason::TooBig);
+            }
+            copy.bytes_mut()[..network].copy_from_slice(link);
+            copy.bytes_mut()[network..].copy_from_slice(part);
+            frames.push(copy);
+        }
+        // One packet came, several leave.
+        self.totals.originated += frames.len() as u64 - 1;
+        for copy in frames {
+            self.transmit(copy, departure.interface);
+        }
+    }
+}
+
+#[inline]
+fn decrement_ttl(ip: &mut [u8], is_ipv4: bool) {
+    if is_ipv4 {
+        let old = u16::from_be_bytes([ip[8], ip[9]]);
+        let new = old - 0x0100;
+        ip[8] = (new >> 8) as u8;
+        let field = [ip[10], ip[11]];
+        let sum = checksum::Delta::NONE
+            .word(old, new)
+            .apply(u16::from_be_bytes(field));
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        ip[7] -= 1;
+    }
+}

@@ -1,0 +1,348 @@
+//! One worker's loop body: receive, parse, find the flow, hand to channels, transmit.
+
+use std::io;
+
+use super::context::Context;
+use super::core::{Core, KernelPath, Totals};
+use super::flow_table::{FlowKey, FlowTable};
+use super::registry::Registry;
+use super::routing::Resolve;
+use super::rule_set::RuleSet;
+use crate::channel::{ChannelError, ChannelId, Setup};
+use crate::drop_reason::DropReason;
+use crate::interface::{InterfaceId, Interfaces, PortId};
+use crate::network::NetworkReader;
+use crate::packet::{Headers, Packet, complete_checksum};
+use crate::port::{Frame, FramePool, PacketIo};
+use crate::time::Time;
+
+/// Packets taken from a port at once.
+pub const BURST: usize = 64;
+
+/// What a dispatcher is made of.
+pub struct Parts {
+    /// All interfaces; their ports are indices into `ports`.
+    pub interfaces: Interfaces,
+    /// The ports.
+    pub ports: Vec<Box<dyn PacketIo>>,
+    /// For each port, whether frames may arrive with partial checksums, to be completed here.
+    pub partial_checksums: Vec<bool>,
+    /// The pool that all ports' frames come from.
+    pub pool: FramePool,
+    /// The channels.
+    pub channels: Registry,
+    /// Which flow goes to which channel.
+    pub rules: RuleSet,
+    /// Flows that the flow table holds.
+    pub flow_capacity: usize,
+    /// The view of links, routes and neighbours.
+    pub network: NetworkReader,
+    /// Who is asked for unknown neighbours.
+    pub resolver: Box<dyn Resolve>,
+    /// Where passed packets go.
+    pub kernel: Box<dyn KernelPath>,
+}
+
+/// A port failed: its interface is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("port {} failed: {source}", .port.0)]
+pub struct PortFailed {
+    /// Which one.
+    pub port: PortId,
+    /// What it said.
+    pub source: io::Error,
+}
+
+/// Everything that one worker owns. It runs on plain memory and on captures just as on AF_XDP sockets, with whatever
+/// time it is given.
+pub struct Dispatcher {
+    core: Core,
+    ports: Vec<Box<dyn PacketIo>>,
+    partial_checksums: Vec<bool>,
+    channels: Registry,
+    rules: RuleSet,
+    /// Packets for each port that its transmit ring had no room for.
+    transmit_drops: Vec<u64>,
+    /// Kept from burst to burst, so that none of them allocates.
+    frames: Vec<Frame>,
+    /// Channels that have packets in this burst.
+    busy: Vec<ChannelId>,
+}
+
+impl Dispatcher {
+    /// Puts the parts together and initialises the channels.
+    ///
+    /// # Errors
+    /// If a channel can't start.
+    pub fn new(parts: Parts) -> Result<Self, ChannelError> {
+        let Parts {
+            interfaces,
+            ports,
+            mut partial_checksums,
+            pool,
+            mut channels,
+            rules,
+            flow_capacity,
+            network,
+            resolver,
+            kernel,
+        } = parts;
+        partial_checksums.resize(ports.len(), false);
+        for entry in channels.entries() {
+            entry.channel.init(&Setup {
+                name: &entry.name,
+                interfaces: &interfaces,
+            })?;
+        }
+        let core = Core::new(
+            interfaces,
+            ports.len(),
+            pool,
+            FlowTable::new(flow_capacity),
+            network,
+            resolver,
+            kernel,
+        );
+        let transmit_drops = vec![0; ports.len()];
+        Ok(Self {
+            core,
+            transmit_drops,
+            ports,
+            partial_checksums,
+            channels,
+            rules,
+            frames: Vec::with_capacity(BURST),
+            busy: Vec::new(),
+        })
+    }
+
+    /// One round: a burst from each port, through the channels, and out. Returns how many packets came in; 0 means that there is
+    /// nothing to do now.
+    ///
+    /// # Errors
+    /// If a port is gone. What the round received was taken care of nevertheless.
+    pub fn poll(&mut self, now: Time) -> Result<usize, PortFailed> {
+        if self.core.network.refresh() {
+            self.settle(now);
+        }
+        let mut received = 0;
+        for port in 0..self.ports.len() {
+            received += self.poll_port(PortId(port as u16), now);
+        }
+        let mut failed = Ok(received);
+        for (number, port) in self.ports.iter_mut().enumerate() {
+            if let Err(source) = port.flush() {
+                failed = Err(PortFailed {
+                    port: PortId(number as u16),
+                    source,
+                });
+            }
+        }
+        failed
+    }
+
+    fn poll_port(&mut self, port: PortId, now: Time) -> usize {
+        let limit = self.transmit_room().min(BURST);
+        let mut frames = std::mem::take(&mut self.frames);
+        let received = self.ports[usize::from(port.0)].receive(now, &mut frames, limit);
+        self.core.totals.received += received as u64;
+        for frame in frames.drain(..) {
+            self.classify(frame, port, now);
+        }
+        self.frames = frames;
+        self.process(now);
+        self.transmit(now);
+        received
+    }
+
+    /// Packets that can be taken in without having to be dropped for want of room in a transmit ring: any of them may leave by any
+    /// port. A port whose ring is full holds the others up only for one round, which empties it unless its driver is stuck; then what
+    /// is for that port is dropped.
+    fn transmit_room(&mut self) -> usize {
+        let rooms = self.ports.iter_mut().map(|port| port.transmit_room());
+        rooms.filter(|&room| room > 0).min().unwrap_or(BURST)
+    }
+
+    #[inline]
+    fn classify(&mut self, mut frame: Frame, port: PortId, now: Time) {
+        let headers = match Headers::parse(frame.bytes()) {
+            Ok(headers) => headers,
+            Err(error) => return self.core.drop(frame, error.into()),
+        };
+        let Some(interface) = self.core.interfaces.by_arrival(port, headers.vlan) else {
+            return self.core.drop(frame, DropReason::UnknownVlan);
+        };
+        if self.partial_checksums[usize::from(port.0)] {
+            complete_checksum(frame.bytes_mut(), &headers);
+        }
+        let key = FlowKey::of(&headers, interface);
+        let id = self.core.flows.find(&key).unwrap_or_else(|| {
+            let channel = self.rules.decide(&key);
+            self.channels.entry(channel).counters.flows += 1;
+            self.core.flows.open(key, channel, now)
+        });
+        let flow = self.core.flows.flow_mut(id);
+        flow.packets += 1;
+        flow.bytes += frame.len() as u64;
+        flow.last_seen = now;
+        let channel = flow.channel;
+        self.enqueue(
+            Packet {
+                frame,
+                headers,
+                interface,
+                flow: id,
+            },
+            channel,
+        );
+    }
+
+    #[inline]
+    fn enqueue(&mut self, packet: Packet, channel: ChannelId) {
+        let entry = self.channels.entry(channel);
+        entry.counters.packets += 1;
+        entry.counters.bytes += packet.frame.len() as u64;
+        if entry.burst.is_empty() {
+            self.busy.push(channel);
+        }
+        entry.burst.push(packet);
+    }
+
+    /// Lets the channels work on what is queued for them.
+    fn process(&mut self, now: Time) {
+        for channel in self.busy.drain(..) {
+            let entry = self.channels.entry(channel);
+            entry
+                .channel
+                .process(&mut entry.burst, &mut Context::new(now, &mut self.core));
+            entry.burst.clear();
+        }
+    }
+
+    fn transmit(&mut self, now: Time) {
+        for (number, port) in self.ports.iter_mut().enumerate() {
+            let frames = self.core.output(PortId(number as u16));
+            if frames.is_empty() {
+                continue;
+            }
+            let mut frames = std::mem::take(frames);
+            let sent = port.transmit(now, &mut frames);
+            self.core.totals.transmitted += sent as u64;
+            self.transmit_drops[number] += frames.len() as u64;
+            for frame in frames.drain(..) {
+                self.core.drop(frame, DropReason::TransmitFull);
+            }
+            *self.core.output(PortId(number as u16)) = frames;
+        }
+    }
+
+    /// Sends packets that waited for a next hop on their way again, through their channel.
+    fn settle(&mut self, now: Time) {
+        let ready = self.core.settle(now);
+        for packet in ready {
+            let key = FlowKey::of(&packet.headers, packet.interface);
+            let channel = self.rules.decide(&key);
+            let entry = self.channels.entry(channel);
+            if entry.burst.is_empty() {
+                self.busy.push(channel);
+            }
+            entry.burst.push(packet);
+        }
+        self.process(now);
+        self.transmit(now);
+    }
+
+    /// Lets time pass: timers of channels, packets that waited too long. Call it some ten times a second.
+    pub fn tick(&mut self, now: Time) {
+        self.settle(now);
+        for entry in self.channels.entries() {
+            entry.channel.tick(&mut Context::new(now, &mut self.core));
+        }
+        self.transmit(now);
+    }
+
+    /// Replaces the rules: every flow is decided anew with its next packet.
+    pub fn set_rules(&mut self, rules: RuleSet) {
+        self.rules = rules;
+        self.core.flows.invalidate();
+    }
+
+    /// Reads from a channel's user side.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such channel, and what the channel says.
+    pub fn read(&mut self, channel: &str, buffer: &mut [u8]) -> io::Result<usize> {
+        let id = self.channels.find(channel).ok_or(io::ErrorKind::NotFound)?;
+        self.channels.entry(id).channel.read(buffer)
+    }
+
+    /// Writes to a channel's user side.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such channel, and what the channel says.
+    pub fn write(&mut self, channel: &str, data: &[u8], now: Time) -> io::Result<usize> {
+        let id = self.channels.find(channel).ok_or(io::ErrorKind::NotFound)?;
+        let written = self
+            .channels
+            .entry(id)
+            .channel
+            .write(data, &mut Context::new(now, &mut self.core));
+        self.transmit(now);
+        written
+    }
+
+    /// Ends the channels. Packets that still wait are dropped.
+    pub fn cleanup(&mut self, now: Time) {
+        for entry in self.channels.entries() {
+            entry.channel.cleanup(&mut Context::new(now, &mut self.core));
+        }
+        self.core.drop_waiting();
+        self.transmit(now);
+    }
+
+    /// What became of all packets so far.
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.core.totals.clone();
+        totals.held += self
+            .channels
+            .iter()
+            .map(|(_, channel, _)| channel.held() as u64)
+            .sum::<u64>();
+        totals
+    }
+
+    /// The channels with their counters.
+    pub fn channels(&self) -> &Registry {
+        &self.channels
+    }
+
+    /// The flow table.
+    pub fn flows(&self) -> &FlowTable {
+        &self.core.flows
+    }
+
+    /// The interfaces.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.core.interfaces
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> &[Box<dyn PacketIo>] {
+        &self.ports
+    }
+
+    /// For each port, packets that its transmit ring had no room for.
+    pub fn transmit_drops(&self) -> &[u64] {
+        &self.transmit_drops
+    }
+
+    /// The pool of frames.
+    pub fn pool(&self) -> &FramePool {
+        &self.core.pool
+    }
+
+    /// The interface's port.
+    pub fn port_of(&self, interface: InterfaceId) -> &dyn PacketIo {
+        self.ports[usize::from(self.core.interfaces.get(interface).port.0)].as_ref()
+    }
+}

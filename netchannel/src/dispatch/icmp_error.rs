@@ -1,0 +1,177 @@
+//! The ICMP errors that a router owes to the sender of a packet that it can't forward.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use etherparse::{
+    Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header,
+    icmpv4, icmpv6,
+};
+
+use crate::packet::{Fragment, Packet, Transport, protocol};
+use crate::port::Frame;
+use crate::time::Time;
+
+/// What the sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpError {
+    /// The time to live or hop limit ran out.
+    TimeExceeded,
+    /// The packet is larger than this MTU and may not be fragmented.
+    TooBig(u16),
+    /// There is no route to the destination.
+    NetUnreachable,
+    /// The next hop does not answer.
+    HostUnreachable,
+    /// Communication is forbidden by the administrator.
+    Prohibited,
+}
+
+/// IPv4 errors are at most this long (RFC 1812 §4.3.2.3).
+const LONGEST_V4: usize = 576;
+/// IPv6 errors are at most this long (RFC 4443 §2.4 (c)).
+const LONGEST_V6: usize = 1280;
+/// Hop limit of packets made here.
+const TTL: u8 = 64;
+
+/// Whether an error may be sent about this packet (RFC 1812 §4.3.2.7, RFC 4443 §2.4 (e)): never about an ICMP error, a later
+/// fragment, or a packet that was not from and to a single host.
+pub(crate) fn may_answer(packet: &Packet) -> bool {
+    let headers = &packet.headers;
+    let to_group = packet.frame.bytes().first().is_some_and(|first| first & 1 == 1);
+    let is_error = match headers.transport {
+        Transport::Icmp { kind, .. } if headers.protocol == protocol::ICMP => {
+            matches!(kind, 3 | 4 | 5 | 11 | 12)
+        }
+        Transport::Icmp { kind, .. } => kind < 128 || kind == 137,
+        _ => false,
+    };
+    !to_group
+        && !is_error
+        && headers.fragment != Fragment::Later
+        && super::routing::is_possible_source(headers.source)
+}
+
+/// Writes the error about `packet` into `frame`, to go back to where the packet came from. `from` is the box's own address on that
+/// side, of the packet's family.
+///
+/// # Errors
+/// If the frame is too small or the addresses' families differ; the frame is of no use then.
+pub(crate) fn write(packet: &Packet, error: IcmpError, from: IpAddr, frame: &mut Frame) -> io::Result<()> {
+    let network = usize::from(packet.headers.network);
+    let link = &packet.frame.bytes()[..network];
+    let original = &packet.frame.bytes()[network..usize::from(packet.headers.end)];
+    let mut message = Vec::with_capacity(LONGEST_V6);
+    match (from, packet.headers.source) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => write_v4(&mut message, original, error, from, to)?,
+        (IpAddr::V6(from), IpAddr::V6(to)) => write_v6(&mut message, original, error, from, to)?,
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    }
+    frame.set_len(network + message.len()).map_err(io::Error::other)?;
+    let bytes = frame.bytes_mut();
+    // Back to the sender by the link that the packet came in on, with the same VLAN tags.
+    bytes[..network].copy_from_slice(link);
+    bytes[0..6].copy_from_slice(&link[6..12]);
+    bytes[6..12].copy_from_slice(&link[0..6]);
+    bytes[network..].copy_from_slice(&message);
+    Ok(())
+}
+
+fn write_v4(
+    message: &mut Vec<u8>,
+    original: &[u8],
+    error: IcmpError,
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+) -> io::Result<()> {
+    use icmpv4::DestUnreachableHeader as Unreachable;
+    let kind = match error {
+        IcmpError::TimeExceeded => Icmpv4Type::TimeExceeded(icmpv4::TimeExceededCode::TtlExceededInTransit),
+        IcmpError::TooBig(mtu) => {
+            Icmpv4Type::DestinationUnreachable(Unreachable::FragmentationNeeded { next_hop_mtu: mtu })
+        }
+        IcmpError::NetUnreachable => Icmpv4Type::DestinationUnreachable(Unreachable::Network),
+        IcmpError::HostUnreachable => Icmpv4Type::DestinationUnreachable(Unreachable::Host),
+        IcmpError::Prohibited => Icmpv4Type::DestinationUnreachable(Unreachable::FilterProhibited),
+    };
+    let quoted = &original[..original
+        .len()
+        .min(LONGEST_V4 - Ipv4Header::MIN_LEN - Icmpv4Header::MIN_LEN)];
+    let icmp = Icmpv4Header::with_checksum(kind, quoted);
+    let payload = (icmp.header_len() + quoted.len()) as u16;
+    let ip = Ipv4Header::new(payload, TTL, IpNumber::ICMP, from.octets(), to.octets())
+        .map_err(io::Error::other)?;
+    ip.write(message)?;
+    icmp.write(message)?;
+    message.extend_from_slice(quoted);
+    Ok(())
+}
+
+fn write_v6(
+    message: &mut Vec<u8>,
+    original: &[u8],
+    error: IcmpError,
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+) -> io::Result<()> {
+    use icmpv6::DestUnreachableCode as Unreachable;
+    let kind = match error {
+        IcmpError::TimeExceeded => Icmpv6Type::TimeExceeded(icmpv6::TimeExceededCode::HopLimitExceeded),
+        IcmpError::TooBig(mtu) => Icmpv6Type::PacketTooBig { mtu: u32::from(mtu) },
+        IcmpError::NetUnreachable => Icmpv6Type::DestinationUnreachable(Unreachable::NoRoute),
+        IcmpError::HostUnreachable => Icmpv6Type::DestinationUnreachable(Unreachable::Address),
+        IcmpError::Prohibited => Icmpv6Type::DestinationUnreachable(Unreachable::Prohibited),
+    };
+    let quoted = &original[..original
+        .len()
+        .min(LONGEST_V6 - Ipv6Header::LEN - Icmpv6Header::MIN_LEN)];
+    let icmp =
+        Icmpv6Header::with_checksum(kind, from.octets(), to.octets(), quoted).map_err(io::Error::other)?;
+    Ipv6Header {
+        traffic_class: 0,
+        flow_label: Ipv6FlowLabel::ZERO,
+        payload_length: (icmp.header_len() + quoted.len()) as u16,
+        next_header: IpNumber::IPV6_ICMP,
+        hop_limit: TTL,
+        source: from.octets(),
+        destination: to.octets(),
+    }
+    .write(message)?;
+    icmp.write(message)?;
+    message.extend_from_slice(quoted);
+    Ok(())
+}
+
+/// How often errors are sent: a token bucket (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateLimit {
+    tokens: u64,
+    filled: Time,
+}
+
+impl RateLimit {
+    /// Errors a second in the long run.
+    const PER_SECOND: u64 = 1000;
+    /// Errors that may leave at once.
+    const BURST: u64 = 50;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            tokens: Self::BURST,
+            filled: Time::ZERO,
+        }
+    }
+
+    /// Takes a token if there is one.
+    pub(crate) fn allow(&mut self, now: Time) -> bool {
+        let elapsed = now.since(self.filled).as_nanos().min(1_000_000_000) as u64;
+        let earned = elapsed * Self::PER_SECOND / 1_000_000_000;
+        if earned > 0 {
+            self.tokens = (self.tokens + earned).min(Self::BURST);
+            self.filled = now;
+        }
+        let allowed = self.tokens > 0;
+        self.tokens -= u64::from(allowed);
+        allowed
+    }
+}

@@ -1,0 +1,21 @@
+//! The dispatcher: from a port's burst by way of flow table and classifier to the channels, and out again.
+
+mod context;
+mod core;
+mod dispatcher;
+mod ethernet;
+mod flow_table;
+mod fragment;
+mod icmp_error;
+mod registry;
+mod routing;
+mod rule_set;
+
+pub use context::Context;
+pub use core::{KernelPath, Totals};
+pub use dispatcher::{BURST, Dispatcher, Parts, PortFailed};
+pub use flow_table::{Flow, FlowId, FlowKey, FlowTable};
+pub use icmp_error::IcmpError;
+pub use registry::{ChannelCounters, NameTaken, Registry};
+pub use routing::{Departure, Resolve, is_possible_source};
+pub use rule_set::RuleSet;

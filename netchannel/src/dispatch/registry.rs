@@ -1,0 +1,83 @@
+//! The channels of a worker, by number and by name.
+
+use crate::channel::{ChannelId, Netchannel};
+use crate::packet::Packet;
+
+/// What a channel was given so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelCounters {
+    /// Packets given to it.
+    pub packets: u64,
+    /// Their bytes, Ethernet header included.
+    pub bytes: u64,
+    /// Flows that were opened for it.
+    pub flows: u64,
+}
+
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) channel: Box<dyn Netchannel>,
+    pub(crate) counters: ChannelCounters,
+    /// Packets that wait for this round's call of `process`.
+    pub(crate) burst: Vec<Packet>,
+}
+
+/// The channels of a worker.
+#[derive(Default)]
+pub struct Registry {
+    entries: Vec<Entry>,
+}
+
+/// A channel's name is taken.
+#[derive(Debug, thiserror::Error)]
+#[error("there is already a channel named `{0}`")]
+pub struct NameTaken(pub String);
+
+impl Registry {
+    /// No channels yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a channel under a name.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn register(&mut self, name: &str, channel: Box<dyn Netchannel>) -> Result<ChannelId, NameTaken> {
+        if self.find(name).is_some() {
+            return Err(NameTaken(name.to_owned()));
+        }
+        let id = ChannelId(self.entries.len() as u16);
+        self.entries.push(Entry {
+            name: name.to_owned(),
+            channel,
+            counters: ChannelCounters::default(),
+            burst: Vec::new(),
+        });
+        Ok(id)
+    }
+
+    /// The channel of this name.
+    pub fn find(&self, name: &str) -> Option<ChannelId> {
+        self.entries
+            .iter()
+            .position(|entry| entry.name == name)
+            .map(|index| ChannelId(index as u16))
+    }
+
+    /// Names, channels and their counters, in the order in which they were registered.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &dyn Netchannel, &ChannelCounters)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.name.as_str(), entry.channel.as_ref(), &entry.counters))
+    }
+
+    #[inline]
+    pub(crate) fn entry(&mut self, id: ChannelId) -> &mut Entry {
+        &mut self.entries[usize::from(id.0)]
+    }
+
+    pub(crate) fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut()
+    }
+}

@@ -1,0 +1,88 @@
+//! From a configuration to the parts of a dispatcher: which devices to open, which channels and rules there are, and what the
+//! XDP program is asked for.
+
+mod layout;
+mod rules;
+
+pub use layout::{Device, Layout, layout};
+pub use rules::rule_set;
+
+use classifier::InsertError;
+
+use crate::channel::ChannelError;
+use crate::config::Position;
+use crate::dispatch::NameTaken;
+
+/// The configuration is sound in itself but does not fit this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is no such interface.
+    #[error("there is no interface `{name}` here, only {}; mend the configuration or bring the interface up first", list(.available))]
+    NoInterface {
+        /// The configured name.
+        name: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// A VLAN interface whose parents are not all known, or that is nested more than twice.
+    #[error(
+        "`{name}` is a VLAN whose device can't be served: at most two tags, and the device in the same network namespace"
+    )]
+    Nesting {
+        /// The configured name.
+        name: String,
+    },
+    /// Interfaces on one device want different modes.
+    #[error(
+        "`{first}` and `{second}` are on one device but have different `mode` or `zero_copy`; give them the same"
+    )]
+    Modes {
+        /// An interface.
+        first: String,
+        /// Another one on the same device.
+        second: String,
+    },
+    /// A translator's interface has no address.
+    #[error(
+        "channel `{channel}` translates to the address of `{interface}`, which has no IPv4 address; give it one, or set `addresses`"
+    )]
+    NoExternalAddress {
+        /// The channel.
+        channel: String,
+        /// The interface.
+        interface: String,
+    },
+    /// A rule can't be had by the classifier.
+    #[error("line {}: the rule can't be used: {source}", .position.line)]
+    Rule {
+        /// Where the rule is.
+        position: Position,
+        /// Why not.
+        source: InsertError,
+    },
+    /// A rule names a channel that does not exist.
+    #[error("there is no channel `{0}`")]
+    NoChannel(String),
+    /// A name is taken.
+    #[error(transparent)]
+    NameTaken(#[from] NameTaken),
+    /// A channel of type "custom" that the program does not bring.
+    #[error(
+        "channel `{channel}` is of type \"custom\", and this program brings no channel of that name; `netchannel run` brings none"
+    )]
+    NoCustomChannel {
+        /// The channel.
+        channel: String,
+    },
+    /// A channel can't start.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+fn list(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,168 @@
+//! Workers: a thread that owns a dispatcher, waits for packets, and lets others ask it something between two bursts.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::dispatch::{Dispatcher, PortFailed};
+use crate::time::{Clock, Time};
+
+/// How often time passes for the channels.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a port's backlog waits for another attempt.
+const BACKLOG_WAIT: Duration = Duration::from_millis(1);
+/// Tasks that may wait for a worker.
+const MAILBOX: usize = 64;
+
+type Task = Box<dyn FnOnce(&mut Dispatcher, Time) + Send>;
+
+/// The worker did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// It has stopped.
+    #[error("the worker has stopped")]
+    Stopped,
+    /// Too many questions wait for it already.
+    #[error("the worker has too many questions to answer; try again")]
+    Busy,
+    /// It took too long.
+    #[error("the worker took too long to answer; try again")]
+    TooLate,
+}
+
+enum Letter {
+    Task(Task),
+    Stop,
+}
+
+/// A way to ask a worker, or to stop it. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    letters: SyncSender<Letter>,
+    wake: Arc<EventFd>,
+}
+
+impl Handle {
+    /// Runs `question` on the worker between two bursts, and returns what it returns. It should take well under a millisecond:
+    /// packets wait meanwhile.
+    ///
+    /// # Errors
+    /// If the worker has stopped, is busy, or did not answer in `timeout`; then the question may still run later.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let (answer, answered) = sync_channel(1);
+        self.send(Letter::Task(Box::new(move |dispatcher, now| {
+            // Whoever asked may have given up.
+            let _ = answer.send(question(dispatcher, now));
+        })))?;
+        answered.recv_timeout(timeout).map_err(|error| match error {
+            std::sync::mpsc::RecvTimeoutError::Timeout => Unanswered::TooLate,
+            std::sync::mpsc::RecvTimeoutError::Disconnected => Unanswered::Stopped,
+        })
+    }
+
+    /// Stops the worker after its present burst.
+    pub fn stop(&self) {
+        // Full means busy, so it will look again soon: whoever stops it repeats.
+        let _ = self.send(Letter::Stop);
+    }
+
+    /// Makes a worker that waits look at what is new.
+    pub fn wake(&self) {
+        // Fails only if the counter is at its end, and then the worker is awake.
+        let _ = self.wake.write(1);
+    }
+
+    fn send(&self, letter: Letter) -> Result<(), Unanswered> {
+        self.letters.try_send(letter).map_err(|error| match error {
+            TrySendError::Full(_) => Unanswered::Busy,
+            TrySendError::Disconnected(_) => Unanswered::Stopped,
+        })?;
+        self.wake();
+        Ok(())
+    }
+}
+
+/// The worker's end of its handles.
+pub struct Mailbox {
+    letters: Receiver<Letter>,
+    wake: Arc<EventFd>,
+}
+
+/// Makes a handle and the mailbox for a worker to come.
+///
+/// # Errors
+/// If the system has no event descriptor to give.
+pub fn mailbox() -> Result<(Handle, Mailbox), std::io::Error> {
+    let wake = Arc::new(EventFd::from_flags(
+        EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
+    )?);
+    let (sender, letters) = sync_channel(MAILBOX);
+    Ok((
+        Handle {
+            letters: sender,
+            wake: Arc::clone(&wake),
+        },
+        Mailbox { letters, wake },
+    ))
+}
+
+/// Works until it is stopped or a port fails: receives, dispatches, answers, and sleeps when there is nothing to do.
+///
+/// # Errors
+/// If a port is gone.
+pub fn run(dispatcher: &mut Dispatcher, mailbox: &Mailbox, clock: &Clock) -> Result<(), PortFailed> {
+    let mut next_tick = clock.now() + TICK;
+    loop {
+        let now = clock.now();
+        let mut received = dispatcher.poll(now)?;
+        // One letter a burst, so that neither packets nor those who ask starve.
+        match mailbox.letters.try_recv() {
+            Ok(Letter::Task(task)) => {
+                task(dispatcher, now);
+                received += 1;
+            }
+            Ok(Letter::Stop) => return Ok(()),
+            Err(_) => {}
+        }
+        if now >= next_tick {
+            dispatcher.tick(now);
+            next_tick = now + TICK;
+        }
+        if received == 0 {
+            wait(dispatcher, mailbox, next_tick.since(now));
+        }
+    }
+}
+
+/// Sleeps until a port has something, somebody wakes the worker, or `longest` has passed.
+fn wait(dispatcher: &Dispatcher, mailbox: &Mailbox, longest: Duration) {
+    let backlog = dispatcher.ports().iter().any(|port| port.has_backlog());
+    let longest = if backlog {
+        BACKLOG_WAIT.min(longest)
+    } else {
+        longest
+    };
+    let timeout = PollTimeout::try_from(longest + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+    let ports = dispatcher.ports().iter().flat_map(|port| port.descriptors());
+    let mut all: Vec<PollFd<'_>> = ports.map(readable).collect();
+    all.push(readable(mailbox.wake.as_fd()));
+    match poll(&mut all, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => log::warn!("waiting for packets failed: {error}"),
+    }
+    // Empty is what it mostly is.
+    let _ = mailbox.wake.read();
+}
+
+fn readable(descriptor: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::new(descriptor, PollFlags::POLLIN)
+}
