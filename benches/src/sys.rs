@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::ptr;
+use std::{mem, ptr};
 
 /// How long a child process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,4 +85,19 @@ pub(crate) fn set_int_option(
             size_of::<c_int>() as libc::socklen_t,
         )
     })
+}
+
+/// Binds a packet socket to an interface, for all protocols.
+///
+/// # Errors
+/// What bind says.
+pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
+    // SAFETY: every field of sockaddr_ll is an integer, and all zero is a value of it.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = interface.cast_signed();
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointer and length describe `address`, which lives across the call.
+    check(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&address).cast(), length) })
 }

@@ -19,6 +19,7 @@ use netchannel_benches::topology::{
 use netchannel_benches::traffic::http::{HttpServer, Method, parallel};
 use netchannel_benches::traffic::ping::{Ping, ping};
 use netchannel_benches::traffic::probe::{self, Answer, Hop, Probe, probe, traceroute};
+use netchannel_benches::traffic::raw::RawSocket;
 use netchannel_benches::traffic::stream::{Sink, throughput};
 use netchannel_benches::traffic::udp::{EchoServer, echo_many};
 use netchannel_benches::traffic::{Live, Outcome};
@@ -283,4 +284,31 @@ fn generated_datagrams_are_whole() {
     );
     let all = || Ok((echo.peers().len() == 4).then_some(()));
     wait_until("datagrams of four flows", Duration::from_secs(10), all).expect("they pass all checks");
+}
+
+#[test]
+fn raw_frames_arrive_as_they_were_sent() {
+    let lab = Lab::new(&Options::default()).expect("root");
+    let receiver = lab
+        .middle
+        .run(|| RawSocket::open("lan"))
+        .expect("a packet socket");
+    let sender = lab
+        .inside
+        .run(|| RawSocket::open("eth0"))
+        .expect("a packet socket");
+    let mut frame = [[0xff; 6], [2, 0, 0, 0, 0, 1]].concat();
+    let experimental = [0x88, 0xb5];
+    for tags in [
+        &[][..],
+        &[0x81, 0, 0x20, 100],
+        &[0x88, 0xa8, 0, 7, 0x81, 0, 0x20, 100],
+    ] {
+        frame.truncate(12);
+        frame.extend([tags, &experimental[..], &[0x5a; 60]].concat());
+        sender.send(&frame).expect("a frame");
+        let same = |found: &[u8]| (found == frame).then_some(());
+        let arrived = receiver.receive(Duration::from_secs(5), same).expect("frames");
+        assert_eq!(arrived, Some(()), "{tags:x?}");
+    }
 }

@@ -6,6 +6,7 @@
 pub mod http;
 pub mod ping;
 pub mod probe;
+pub mod raw;
 pub mod stream;
 pub mod udp;
 
