@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use netchannel_benches::bpf::{FRAME, Load};
-use netchannel_benches::daemon::{Daemon, Launch, binary_beside_examples};
+use netchannel_benches::daemon::{Daemon, Launch, bare_forwarder_beside_examples, binary_beside_examples};
 use netchannel_benches::measure::{Packets, Processors, median, packets, prepare_packets, tcp};
 use netchannel_benches::namespace::sweep;
 use netchannel_benches::screen::Screen;
@@ -52,9 +52,9 @@ struct Arguments {
     /// Processor that forwards
     #[arg(long, default_value_t = 1)]
     nat_processor: usize,
-    /// Measure the kernel only
+    /// Measure only what the NAT is compared with
     #[arg(long)]
-    kernel_only: bool,
+    without_nat: bool,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -148,13 +148,22 @@ fn benchmark(arguments: &Arguments) -> Result<()> {
             measure_rates(&plan, figures)?;
         }
     }
+    // What runs on AF_XDP is asked for the bare forwarder's rate, the kernel for its own.
+    let bare = all
+        .iter()
+        .find(|figures| matches!(figures.subject, Subject::Bare { .. }));
+    let bare = bare
+        .and_then(|figures| median(&figures.packets))
+        .unwrap_or_default();
     for round in 1..=plan.rounds {
         for figures in &mut all {
+            let own = median(&figures.packets).unwrap_or_default();
+            let reference = if figures.subject.is_kernel() { own } else { bare };
             screen.change(&format!(
                 "  loss, round {round} of {}: {}",
                 plan.rounds, figures.subject
             ));
-            measure_loss(&plan, figures)?;
+            measure_loss(&plan, figures, reference)?;
         }
     }
     screen.change("");
@@ -163,25 +172,30 @@ fn benchmark(arguments: &Arguments) -> Result<()> {
 }
 
 fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
-    let mut subjects = Vec::new();
-    if !arguments.kernel_only {
-        let binary = match &arguments.binary {
-            Some(binary) => binary.clone(),
-            None => binary_beside_examples()?,
-        };
-        let binary = binary.canonicalize().with_context(|| {
+    let built = |binary: PathBuf| {
+        binary.canonicalize().with_context(|| {
             format!(
-                "there is no {}: build it with `cargo build --release`",
+                "there is no {}: build it with `cargo build --release --all-targets`",
                 binary.display()
             )
-        })?;
-        let processor = Some(arguments.nat_processor);
+        })
+    };
+    let processor = Some(arguments.nat_processor);
+    let mut subjects = Vec::new();
+    if !arguments.without_nat {
+        let given = arguments.binary.clone();
+        let binary = built(given.map_or_else(binary_beside_examples, Ok)?)?;
         subjects.push(Subject::Netchannel(Launch {
             processor,
             ..Launch::new(binary)
         }));
     }
-    subjects.extend([Subject::Nftables, Subject::Forwarding]);
+    let binary = built(bare_forwarder_beside_examples()?)?;
+    subjects.extend([
+        Subject::Bare { binary, processor },
+        Subject::Nftables,
+        Subject::Forwarding,
+    ]);
     Ok(subjects)
 }
 
@@ -229,13 +243,13 @@ fn ask(daemon: Option<&Daemon>, window: Duration) -> Result<Vec<Duration>, Error
     Ok(answers)
 }
 
-fn measure_loss(plan: &Plan, figures: &mut Figures) -> Result<()> {
+/// Sends three quarters of `reference` packets per second.
+fn measure_loss(plan: &Plan, figures: &mut Figures, reference: f64) -> Result<()> {
     let lab = laboratory()?;
     let _running = figures.subject.start(&lab)?;
     prepare_packets(&lab, &figures.subject, plan.processors)?;
-    let most = median(&figures.packets).unwrap_or_default();
     let load = Load {
-        rate: Some((most * 0.75) as u32),
+        rate: Some((reference * 0.75) as u32),
         flows: plan.flows,
     };
     let (packets, ()): (Packets, ()) = packets(&lab, plan.processors, &load, plan.window, || Ok(()))?;
@@ -292,7 +306,10 @@ fn print_figures(all: &[Figures]) {
         ]);
     }
     println!("{table}");
-    let Some((nat, others)) = all.split_first().filter(|(first, _)| !first.subject.is_kernel()) else {
+    let Some((nat, others)) = all
+        .split_first()
+        .filter(|(first, _)| matches!(first.subject, Subject::Netchannel(_)))
+    else {
         return;
     };
     let mut table = Table::new(&["netchannel against", "packets/s", "TCP x1", "TCP x8"]);

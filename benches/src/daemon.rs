@@ -1,10 +1,9 @@
 //! The `netchannel` daemon in a namespace.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitStatus, Output};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -13,14 +12,8 @@ use tempfile::TempDir;
 use crate::error::During;
 use crate::namespace::{Namespace, scratch_directory};
 use crate::process::{Process, command_line, run};
-use crate::stop::wait_until;
+use crate::service::{PATIENCE, Service, pinned};
 use crate::{Error, Result};
-
-/// How long the daemon may take to be ready, and to end.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The line it prints when it works.
-const READY: &str = "ready";
 
 /// A configuration that translates the inside network of the standard laboratory to the box's outside
 /// address. `{socket}` stands for the control socket's path.
@@ -84,15 +77,26 @@ impl Launch {
 /// # Errors
 /// [`Error::Io`] if the running program's path can't be read.
 pub fn binary_beside_examples() -> Result<PathBuf> {
-    let example = env::current_exe().during("read the path of this program")?;
-    let profile = example.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-    Ok(profile.join("netchannel"))
+    beside_this_program("../netchannel")
+}
+
+/// The bare forwarder that was built beside a running example.
+///
+/// # Errors
+/// [`Error::Io`] if the running program's path can't be read.
+pub fn bare_forwarder_beside_examples() -> Result<PathBuf> {
+    beside_this_program("bare_forwarder")
+}
+
+fn beside_this_program(relative: &str) -> Result<PathBuf> {
+    let this = env::current_exe().during("read the path of this program")?;
+    Ok(this.parent().unwrap_or(Path::new(".")).join(relative))
 }
 
 /// A running daemon. Dropping it kills it.
 #[derive(Debug)]
 pub struct Daemon {
-    process: Process,
+    service: Service,
     binary: PathBuf,
     directory: PathBuf,
     /// Removed with this value; empty if the directory is to stay.
@@ -104,7 +108,7 @@ impl Daemon {
     /// answers.
     ///
     /// # Errors
-    /// [`Error::Daemon`] with its log if it ends before, [`Error::Timeout`] after [`PATIENCE`].
+    /// [`Error::Program`] with its log if it ends before, [`Error::Timeout`] after [`PATIENCE`].
     pub fn start(namespace: &Namespace, launch: &Launch) -> Result<Self> {
         let mut daemon = Self::spawn(namespace, launch)?;
         daemon.wait_until_ready()?;
@@ -130,26 +134,14 @@ impl Daemon {
         let configuration = directory.join("netchannel.toml");
         fs::write(&configuration, launch.configuration.replace("{socket}", &socket))
             .during("write the daemon's configuration")?;
-        let log = File::create(directory.join("log")).during("make the daemon's log")?;
-        let errors = log.try_clone().during("make the daemon's log")?;
-        let mut command = match launch.processor {
-            Some(processor) => {
-                let mut command = Command::new("taskset");
-                command
-                    .args(["--cpu-list", &processor.to_string()])
-                    .arg(&launch.binary);
-                command
-            }
-            None => Command::new(&launch.binary),
-        };
+        let mut command = pinned(&launch.binary, launch.processor);
         command.arg("run").arg("--config").arg(&configuration);
-        command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        let process = match launch.directory {
-            Some(_) => namespace.spawn_free(command)?,
-            None => namespace.spawn(command)?,
+        let service = match launch.directory {
+            Some(_) => Service::start_free(namespace, command, &directory)?,
+            None => Service::start(namespace, command, &directory)?,
         };
         Ok(Self {
-            process,
+            service,
             binary: launch.binary.clone(),
             directory,
             _scratch: scratch,
@@ -161,25 +153,22 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::start`].
     pub fn wait_until_ready(&mut self) -> Result<()> {
-        wait_until("the daemon to be ready", PATIENCE, || {
-            if let Some(status) = self.process.ended()? {
-                return Err(self.failure(&format!("ended ({status}) before it was ready")));
-            }
-            let said = self.log().lines().any(|line| line.trim_end().ends_with(READY));
-            Ok((said && self.control(&["ports"])?.status.success()).then_some(()))
-        })
-        .map_err(|error| match error {
-            Error::Timeout { .. } => self.failure("did not get ready"),
-            other => other,
-        })
+        let Self {
+            service,
+            binary,
+            directory,
+            ..
+        } = self;
+        let answers = || Ok(control(binary, directory, &["ports"])?.status.success());
+        service.wait_until_ready(answers)
     }
 
     /// What `netchannel show <what> -j` says.
     ///
     /// # Errors
-    /// [`Error::Daemon`] if it fails or says something that is not JSON.
+    /// [`Error::Program`] if it fails or says something that is not JSON.
     pub fn show(&self, what: &str) -> Result<Value> {
-        let output = self.control(&[what, "-j"])?;
+        let output = control(&self.binary, &self.directory, &[what, "-j"])?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr);
             return Err(self.failure(&format!("does not show {what}: {}", why.trim())));
@@ -202,34 +191,16 @@ impl Daemon {
     }
 
     fn show_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
-        command
-            .arg("show")
-            .args(arguments)
-            .arg("--socket")
-            .arg(self.directory.join("control.sock"));
-        command
-    }
-
-    fn control(&self, arguments: &[&str]) -> Result<Output> {
-        self.show_command(arguments)
-            .output()
-            .during(format!("run {}", self.binary.display()))
+        show_command(&self.binary, &self.directory, arguments)
     }
 
     fn failure(&self, what: &str) -> Error {
-        Error::Daemon {
-            what: what.to_owned(),
-            log: self.log(),
-        }
+        self.service.failure(what)
     }
 
     /// Everything that it wrote so far.
     pub fn log(&self) -> String {
-        fs::read(self.directory.join("log")).map_or_else(
-            |error| format!("(its log can't be read: {error})"),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
+        self.service.log()
     }
 
     /// Where its configuration, log and control socket are.
@@ -244,16 +215,16 @@ impl Daemon {
 
     /// Its process, for signals and waiting.
     pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+        &mut self.service.process
     }
 
     /// Stops it by SIGTERM and gives its exit status.
     ///
     /// # Errors
-    /// [`Error::Daemon`] if it still runs after [`PATIENCE`]; it is killed then.
+    /// [`Error::Program`] if it still runs after [`PATIENCE`]; it is killed then.
     pub fn stop(mut self) -> Result<ExitStatus> {
-        self.process.signal(Signal::SIGTERM)?;
-        self.process.wait(PATIENCE).map_err(|error| match error {
+        self.service.process.signal(Signal::SIGTERM)?;
+        self.service.process.wait(PATIENCE).map_err(|error| match error {
             Error::Timeout { .. } => self.failure("did not end after SIGTERM"),
             other => other,
         })
@@ -262,8 +233,24 @@ impl Daemon {
     /// Lets it run on after this process, and gives its process identifier. It must have been started with a
     /// directory of its own.
     pub fn keep(self) -> u32 {
-        let pid = self.process.pid();
-        self.process.detach();
+        let pid = self.service.process.pid();
+        self.service.process.detach();
         pid
     }
+}
+
+fn control(binary: &Path, directory: &Path, arguments: &[&str]) -> Result<Output> {
+    show_command(binary, directory, arguments)
+        .output()
+        .during(format!("run {}", binary.display()))
+}
+
+fn show_command(binary: &Path, directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command
+        .arg("show")
+        .args(arguments)
+        .arg("--socket")
+        .arg(directory.join("control.sock"));
+    command
 }

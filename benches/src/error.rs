@@ -42,9 +42,9 @@ pub enum Error {
         /// How long.
         after: Duration,
     },
-    /// The daemon ended or failed when it should have run.
-    #[error("the daemon {what}; it wrote:\n{log}")]
-    Daemon {
+    /// The daemon, or what stands for it, ended or failed when it should have run.
+    #[error("the program under test {what}; it wrote:\n{log}")]
+    Program {
         /// What it did.
         what: String,
         /// Its output so far.

@@ -15,6 +15,7 @@ pub mod measure;
 pub mod namespace;
 pub mod process;
 pub mod screen;
+pub mod service;
 pub mod stop;
 pub mod subject;
 mod sys;

@@ -175,9 +175,8 @@ fn reach_server(lab: &Lab) -> Result<()> {
 /// # Errors
 /// [`Error::Command`] if there is no such interface.
 pub fn hardware_address(namespace: &Namespace, interface: &str) -> Result<[u8; 6]> {
-    let text = namespace.command(&format!("cat /sys/class/net/{interface}/address"))?;
+    let text = namespace.hardware_address(interface)?;
     let bytes: Option<Vec<u8>> = text
-        .trim()
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16).ok())
         .collect();

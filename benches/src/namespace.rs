@@ -115,6 +115,15 @@ impl Namespace {
         run(&mut command).map(drop)
     }
 
+    /// The MAC address of an interface, such as `02:00:00:00:00:01`.
+    ///
+    /// # Errors
+    /// [`Error::Command`](crate::Error::Command) if there is no such interface.
+    pub fn hardware_address(&self, interface: &str) -> Result<String> {
+        let address = self.command(&format!("cat /sys/class/net/{interface}/address"))?;
+        Ok(address.trim().to_owned())
+    }
+
     /// Runs `work` in a thread inside the namespace and gives what it returns. Sockets made there and
     /// threads started there stay in the namespace. A panic in `work` goes on in the caller.
     ///

@@ -1,9 +1,14 @@
 //! What forwards in the box: the daemon, or the kernel in its place.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 use crate::Result;
 use crate::daemon::{Daemon, Launch};
+use crate::namespace::scratch_directory;
+use crate::service::{Service, pinned};
 use crate::topology::{BOX_OUTSIDE, INSIDE_NETWORK, Lab};
 
 /// The table of the kernel's rules.
@@ -14,6 +19,14 @@ const TABLE: &str = "ip netchannel_lab";
 pub enum Subject {
     /// The `netchannel` daemon.
     Netchannel(Launch),
+    /// A forwarder on the same AF_XDP ports that only replaces MAC addresses: what there is to reach. The
+    /// server learns a route to the inside network.
+    Bare {
+        /// The `bare_forwarder` program.
+        binary: PathBuf,
+        /// A processor to pin it to.
+        processor: Option<usize>,
+    },
     /// The kernel's own translation: an nftables masquerade rule.
     Nftables,
     /// The kernel's forwarding without translation. The server learns a route to the inside network.
@@ -24,6 +37,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Netchannel(_) => "netchannel",
+            Self::Bare { .. } => "bare AF_XDP forwarder",
             Self::Nftables => "nftables masquerade",
             Self::Forwarding => "kernel forwarding",
         })
@@ -44,11 +58,16 @@ impl Subject {
         let mut running = Running {
             lab,
             daemon: None,
+            bare: None,
             rules: false,
             route: false,
         };
         match self {
             Self::Netchannel(launch) => running.daemon = Some(Daemon::start(&lab.middle, launch)?),
+            Self::Bare { binary, processor } => {
+                running.learn_route()?;
+                running.bare = Some(start_bare(lab, binary, *processor)?);
+            }
             Self::Nftables => {
                 lab.middle.command(&format!("nft add table {TABLE}"))?;
                 running.rules = true;
@@ -61,9 +80,7 @@ impl Subject {
                 lab.middle.set_parameter("ipv4/ip_forward", "1")?;
             }
             Self::Forwarding => {
-                lab.server
-                    .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))?;
-                running.route = true;
+                running.learn_route()?;
                 lab.middle.set_parameter("ipv4/ip_forward", "1")?;
             }
         }
@@ -76,11 +93,47 @@ impl Subject {
 pub struct Running<'lab> {
     lab: &'lab Lab,
     daemon: Option<Daemon>,
+    bare: Option<Bare>,
     rules: bool,
     route: bool,
 }
 
+/// A running bare forwarder and the directory of its log, in the order in which they go.
+#[derive(Debug)]
+struct Bare {
+    _service: Service,
+    _directory: TempDir,
+}
+
+fn start_bare(lab: &Lab, binary: &Path, processor: Option<usize>) -> Result<Bare> {
+    let mut command = pinned(binary, processor);
+    command.args([
+        "--inside",
+        &lab.inside.hardware_address("eth0")?,
+        &lab.middle.hardware_address("lan")?,
+    ]);
+    command.args([
+        "--outside",
+        &lab.server.hardware_address("eth0")?,
+        &lab.middle.hardware_address("wan")?,
+    ]);
+    let directory = scratch_directory()?;
+    let mut service = Service::start(&lab.middle, command, directory.path())?;
+    service.wait_until_ready(|| Ok(true))?;
+    Ok(Bare {
+        _service: service,
+        _directory: directory,
+    })
+}
+
 impl Running<'_> {
+    fn learn_route(&mut self) -> Result<()> {
+        self.lab
+            .server
+            .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))?;
+        self.route = true;
+        Ok(())
+    }
     /// The daemon, if it is one.
     pub fn daemon(&self) -> Option<&Daemon> {
         self.daemon.as_ref()

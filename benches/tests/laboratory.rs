@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use netchannel_benches::Error;
 use netchannel_benches::bpf::{Counter, Flow, Generator, Load};
+use netchannel_benches::daemon::STANDARD_CONFIGURATION;
 use netchannel_benches::measure::{Processors, hardware_address, prepare_packets};
-use netchannel_benches::namespace::Namespace;
+use netchannel_benches::namespace::{Namespace, sweep};
 use netchannel_benches::process::words;
 use netchannel_benches::stop::wait_until;
 use netchannel_benches::subject::Subject;
@@ -52,6 +53,25 @@ fn a_namespace_goes_with_its_value() {
     assert_eq!(links.trim(), "lo");
     drop(namespace);
     assert!(!exists(&name));
+}
+
+#[test]
+fn leftovers_of_dead_runs_are_swept() {
+    // No process can have this identifier.
+    let mut leftover = Namespace::named("nc-4194305-0-left").expect("root");
+    leftover.keep();
+    drop(leftover);
+    let living = Namespace::new("living").expect("root");
+    let removed = sweep().expect("root");
+    assert!(removed.contains(&"nc-4194305-0-left".to_owned()), "{removed:?}");
+    assert!(!exists("nc-4194305-0-left") && exists(living.name()));
+}
+
+#[test]
+fn the_standard_configuration_is_accepted() {
+    let text = STANDARD_CONFIGURATION.replace("{socket}", "/run/control.sock");
+    let config = netchannel::config::Config::parse(&text, "standard").expect("accepted");
+    assert_eq!(config.interfaces.len(), 2);
 }
 
 #[test]
