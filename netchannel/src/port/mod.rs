@@ -2,6 +2,7 @@
 //! implement it, so that everything behind it runs the same on a wire, on a capture and in a test.
 
 pub mod afxdp;
+pub mod capture;
 mod frame;
 pub mod memory;
 
