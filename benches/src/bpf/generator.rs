@@ -4,13 +4,20 @@
 //! (`BPF_F_TEST_XDP_LIVE_FRAMES`). Frames are used again after their receiver has changed them, so the program
 //! writes the whole frame each time.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use signal_hook::SigId;
 
 use super::assembler::{Assembler, Helper, If, Register, Verdict, Width};
 use super::syscall::{self, Words};
@@ -28,13 +35,15 @@ const SOURCE_PORT: usize = ETHERNET + IPV4;
 /// First bytes of payload: the complement of the source port, so that the checksum is the same for all flows.
 const COMPLEMENT: usize = SOURCE_PORT + UDP;
 
-/// Runs of the program in a call: some milliseconds.
-const RUNS: u32 = 1 << 16;
+/// Runs of the program at most: minutes.
+const RUNS: u32 = 1 << 31;
 /// Runs between two transmissions.
 const BATCH: u32 = 64;
 /// How far a paced sender may fall behind before it gives up the time: what it then sends at once is lost in
 /// a receiver's ring otherwise. Nanoseconds.
 const LONGEST_DELAY: i32 = 1_000_000;
+/// The signal that ends a run.
+const END: Signal = Signal::SIGUSR1;
 
 /// Where the datagrams come from and go to.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +110,23 @@ impl Generator {
     /// [`Error::Io`](crate::Error::Io) if the kernel refuses, [`Error::Interrupted`](crate::Error::Interrupted)
     /// after a signal.
     pub fn run(&self, processor: usize, duration: Duration) -> Result<()> {
+        // A call costs some milliseconds around its runs, so there is one only, which a signal ends.
+        LazyLock::force(&ENDING)
+            .as_ref()
+            .map_err(|error| io::Error::new(error.kind(), error.to_string()))
+            .during("install a signal handler")?;
+        let sender = pthread_self();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| end_after(duration, sender, &done));
+            let result = self.run_until_signal(processor);
+            done.store(true, Ordering::Relaxed);
+            result
+        })?;
+        stop::check()
+    }
+
+    fn run_until_signal(&self, processor: usize) -> Result<()> {
         let mut processors = CpuSet::new();
         processors
             .set(processor)
@@ -110,13 +136,26 @@ impl Generator {
         self.state
             .write(&[sent, 0])
             .during("reset the generator's clock")?;
-        let until = Instant::now() + duration;
-        while Instant::now() < until {
-            stop::check()?;
-            syscall::run_live(self.program.as_fd(), &self.frame, self.interface, RUNS, BATCH)
-                .during("generate packets")?;
+        syscall::run_live(self.program.as_fd(), &self.frame, self.interface, RUNS, BATCH)
+            .during("generate packets")
+    }
+}
+
+/// Makes the signal that ends a run do nothing else.
+static ENDING: LazyLock<io::Result<SigId>> =
+    LazyLock::new(|| signal_hook::flag::register(END as i32, Arc::new(AtomicBool::new(false))));
+
+/// Interrupts what the thread `sender` does after `duration`, or earlier when all is to stop. Again and again,
+/// for a signal that comes just before the call does not end it.
+fn end_after(duration: Duration, sender: Pthread, done: &AtomicBool) {
+    let until = Instant::now() + duration;
+    while !done.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || stop::requested() {
+            // The sender waits for this thread, so it lives.
+            let _ = pthread_kill(sender, END);
         }
-        Ok(())
+        thread::sleep(left.clamp(Duration::from_millis(1), Duration::from_millis(20)));
     }
 }
 
