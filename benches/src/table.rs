@@ -20,11 +20,6 @@ impl Table {
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
-
-    /// Whether there is nothing below the header.
-    pub fn is_empty(&self) -> bool {
-        self.rows.len() == 1
-    }
 }
 
 impl fmt::Display for Table {
