@@ -123,6 +123,7 @@ pub(super) fn route(message: &RouteMessage, which: NextHops) -> Option<Route> {
     let (mut metric, mut preferred_source, mut mtu) = (0, None, None);
     let mut next_hops = Vec::new();
     let dead = header.flags.contains(RouteFlags::Dead);
+    let mut shared = false;
     let mut single = SingleNextHop::default();
     for attribute in &message.attributes {
         match attribute {
@@ -131,6 +132,7 @@ pub(super) fn route(message: &RouteMessage, which: NextHops) -> Option<Route> {
             RouteAttribute::Priority(priority) => metric = *priority,
             RouteAttribute::PrefSource(address) => preferred_source = ip(address),
             RouteAttribute::EncapType(_) => encapsulated = true,
+            RouteAttribute::NhId(_) => shared = true,
             RouteAttribute::Metrics(metrics) => {
                 mtu = metrics.iter().find_map(|metric| match metric {
                     RouteMetric::Mtu(mtu) => Some(*mtu),
@@ -173,6 +175,12 @@ pub(super) fn route(message: &RouteMessage, which: NextHops) -> Option<Route> {
     if kind != RouteKind::Unicast {
         next_hops.clear();
     } else if next_hops.is_empty() {
+        if shared && !dead {
+            log::warn!(
+                "the route to {destination} is not followed, for the kernel does not tell its next hops: \
+                 set net.ipv4.nexthop_compat_mode to 1"
+            );
+        }
         return None;
     }
     let destination = IpNet::new(destination, header.destination_prefix_length)

@@ -187,13 +187,15 @@ impl Follower {
         if self.status.stop.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.take_changes()?;
+        let drained = self.take_changes()?;
         let now = Instant::now();
-        if self.tables.reread() != Reread::Nothing && now >= self.next_reread {
+        // After an overrun the kernel drops messages until all that it kept are taken: only then does it tell
+        // what changes during the reading.
+        if drained && self.tables.reread() != Reread::Nothing && now >= self.next_reread {
             self.reread(now)?;
         }
-        // With a reading due, the tables may show half of a change.
-        let complete = self.tables.reread() == Reread::Nothing || self.failures > 0;
+        // With a reading due the tables may show half of a change, which is still better than nothing new.
+        let complete = self.tables.reread() == Reread::Nothing || self.failures > 0 || !drained;
         if self.tables.is_changed() && complete && now >= self.next_publish {
             self.publish(now);
         }
@@ -227,22 +229,19 @@ impl Follower {
         }
     }
 
-    fn take_changes(&mut self) -> Result<(), NetworkError> {
+    /// Takes what the kernel tells; whether that was all that it has.
+    fn take_changes(&mut self) -> Result<bool, NetworkError> {
         for _ in 0..RECEIVE_BUDGET {
-            let tables = &mut self.tables;
-            match self
-                .changes
-                .receive(|message, flags| tables.apply(message, flags))?
-            {
+            match self.changes.receive(&mut self.tables)? {
                 Received::Messages => {}
-                Received::Nothing => break,
+                Received::Nothing => return Ok(true),
                 Received::Overrun => {
                     log::warn!("the kernel's network changed faster than it was followed: reading it anew");
                     self.tables.ask_reread(Reread::Everything);
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn reread(&mut self, now: Instant) -> Result<(), NetworkError> {
@@ -251,7 +250,7 @@ impl Follower {
             self.questions.read_everything()
         } else {
             let mut tables = Tables::new();
-            self.questions.read_routes(&mut tables).map(|()| tables)
+            self.questions.read_links_and_routes(&mut tables).map(|()| tables)
         };
         self.next_reread = now + REREAD_INTERVAL;
         match read {

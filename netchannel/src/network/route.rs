@@ -130,7 +130,8 @@ impl Route {
 ///
 /// Policy rules (`ip rule`), other tables and VRFs are not followed, nor are routes that look at more than the
 /// destination (TOS, source prefix). What the local table holds is answered by
-/// [`Links::is_local`](super::Links::is_local). Cloning is cheap: unchanged parts are shared.
+/// [`Links::is_local`](super::Links::is_local). Routes through next hop objects (`ip nexthop`) need the sysctl
+/// `net.ipv4.nexthop_compat_mode` to be 1, as it is unless changed. Cloning is cheap: unchanged parts are shared.
 #[derive(Clone, Default)]
 pub struct Routes {
     ipv4: PrefixTable<Ipv4Net, Arc<[Route]>>,

@@ -26,19 +26,24 @@ const ANSWER_SECONDS: i64 = 10;
 const INTERRUPTIONS: u32 = 8;
 
 /// The multicast groups of rtnetlink(7) that tell of changes (`RTNLGRP_*`).
-const GROUPS: [u32; 6] = [
+const GROUPS: [u32; 7] = [
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_NEIGH,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV4_ROUTE,
     libc::RTNLGRP_IPV6_IFADDR,
     libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_NEXTHOP,
 ];
+
+// Types of messages of linux/rtnetlink.h (`RTM_NEWNEXTHOP`, `RTM_DELNEXTHOP`), which the crates do not have.
+const NEW_NEXT_HOP: u16 = 104;
+const DELETE_NEXT_HOP: u16 = 105;
 
 /// What a try to receive came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Received {
-    /// Messages, which the caller got.
+    /// Messages, which the tables have taken in.
     Messages,
     /// There was nothing to receive.
     Nothing,
@@ -111,17 +116,20 @@ impl NetlinkSocket {
     /// Reads links, addresses, routes and neighbours, all of them.
     pub(super) fn read_everything(&mut self) -> Result<Tables, NetworkError> {
         let mut tables = Tables::new();
-        self.read_table("links", &mut tables, message::get_links)?;
+        self.read_links_and_routes(&mut tables)?;
         self.read_table("addresses", &mut tables, message::get_addresses)?;
-        self.read_routes(&mut tables)?;
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             self.read_table("neighbours", &mut tables, || message::get_neighbours(family))?;
         }
         Ok(tables)
     }
 
-    /// Reads the routes of both families.
-    pub(super) fn read_routes(&mut self, tables: &mut Tables) -> Result<(), NetworkError> {
+    /// Reads the links and the routes of both families.
+    ///
+    /// The links come first for the sake of the routes: the kernel tells that a link went down before it takes
+    /// the link's routes away, but answers for the links only when it is done with both.
+    pub(super) fn read_links_and_routes(&mut self, tables: &mut Tables) -> Result<(), NetworkError> {
+        self.read_table("links", tables, message::get_links)?;
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             self.read_table("routes", tables, || message::get_routes(family))?;
         }
@@ -155,7 +163,8 @@ impl NetlinkSocket {
             let datagram = receive(&self.socket, &mut self.buffer, 0)?.ok_or_else(|| {
                 io::Error::new(io::ErrorKind::InvalidData, "an answer larger than the buffer")
             })?;
-            for message in Messages(datagram) {
+            for told in Messages(datagram) {
+                let Told::Message(message) = told else { continue };
                 let (header, payload) = message.into_parts();
                 // What is left over from an earlier question that failed.
                 if header.sequence_number != self.sequence {
@@ -175,11 +184,8 @@ impl NetlinkSocket {
         }
     }
 
-    /// Receives one datagram of changes if there is one, and gives its messages with the flags of their headers.
-    pub(super) fn receive(
-        &mut self,
-        mut each: impl FnMut(&RouteNetlinkMessage, u16),
-    ) -> Result<Received, NetworkError> {
+    /// Receives one datagram of changes, if there is one, into the tables.
+    pub(super) fn receive(&mut self, tables: &mut Tables) -> Result<Received, NetworkError> {
         let datagram = match receive(&self.socket, &mut self.buffer, libc::MSG_DONTWAIT) {
             Ok(Some(datagram)) => datagram,
             Ok(None) => return Ok(Received::Overrun),
@@ -192,9 +198,14 @@ impl NetlinkSocket {
                 };
             }
         };
-        for message in Messages(datagram) {
+        for told in Messages(datagram) {
+            let Told::Message(message) = told else {
+                // Its routes go with it untold.
+                tables.ask_reread(Reread::Routes);
+                continue;
+            };
             match message.payload {
-                NetlinkPayload::InnerMessage(ref inner) => each(inner, message.header.flags),
+                NetlinkPayload::InnerMessage(inner) => tables.apply(&inner, message.header.flags),
                 NetlinkPayload::Error(error) if error.code.is_some() => {
                     log::debug!("the kernel refused to resolve a neighbour: {error}");
                 }
@@ -221,19 +232,30 @@ fn receive<'a>(socket: &Socket, buffer: &'a mut [u8], flags: libc::c_int) -> io:
     }
 }
 
+/// One message of a datagram.
+enum Told {
+    Message(NetlinkMessage<RouteNetlinkMessage>),
+    /// A next hop that routes share (`ip nexthop`) changed.
+    NextHopObject,
+}
+
 /// The messages of a datagram. One that cannot be read is logged and skipped.
 struct Messages<'a>(&'a [u8]);
 
 impl Iterator for Messages<'_> {
-    type Item = NetlinkMessage<RouteNetlinkMessage>;
+    type Item = Told;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let length = NetlinkBuffer::new_checked(self.0).ok()?.length() as usize;
+            let header = NetlinkBuffer::new_checked(self.0).ok()?;
+            let (length, kind) = (header.length() as usize, header.message_type());
             let bytes = self.0.get(..length)?;
             self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+            if matches!(kind, NEW_NEXT_HOP | DELETE_NEXT_HOP) {
+                return Some(Told::NextHopObject);
+            }
             match NetlinkMessage::deserialize(bytes) {
-                Ok(message) => return Some(message),
+                Ok(message) => return Some(Told::Message(message)),
                 Err(error) => log::warn!("skipped a message about the kernel's network: {error}"),
             }
         }

@@ -90,8 +90,11 @@ impl Tables {
 
     /// A message that is part of the answer to a question for a whole table.
     pub(super) fn read(&mut self, message: &RouteNetlinkMessage) {
+        let reread = self.reread;
         // Routes are told in the kernel's order.
         self.apply(message, NLM_F_APPEND);
+        // What is just being read needs no reading again.
+        self.reread = reread;
     }
 
     /// A message about a change, with the flags of its header.
@@ -109,11 +112,7 @@ impl Tables {
             }
             RouteNetlinkMessage::NewAddress(message) => {
                 if let Some((interface, address)) = message::address(message) {
-                    let addresses = self.addresses.entry(interface).or_default();
-                    if !addresses.contains(&address) {
-                        addresses.push(address);
-                        self.changed.links = true;
-                    }
+                    self.add_address(interface, address);
                 }
             }
             RouteNetlinkMessage::DelAddress(message) => {
@@ -161,6 +160,20 @@ impl Tables {
         }
     }
 
+    fn add_address(&mut self, interface: InterfaceIndex, address: IpNet) {
+        let addresses = self.addresses.entry(interface).or_default();
+        if addresses.contains(&address) {
+            return;
+        }
+        // With its first address a link takes part in IPv4 again, and next hops through it come back untold.
+        let first = address.addr().is_ipv4() && !addresses.iter().any(|other| other.addr().is_ipv4());
+        addresses.push(address);
+        self.changed.links = true;
+        if first {
+            self.ask_reread(Reread::Routes);
+        }
+    }
+
     fn remove_address(&mut self, interface: InterfaceIndex, address: IpNet) {
         let Some(addresses) = self.addresses.get_mut(&interface) else {
             return;
@@ -169,7 +182,8 @@ impl Tables {
         addresses.retain(|other| *other != address);
         if addresses.len() != before {
             self.changed.links = true;
-            // Older kernels drop routes with that preferred source without a message.
+            // With its last address a link leaves IPv4, and its routes go untold; so do, in older kernels, those
+            // with that preferred source.
             if address.addr().is_ipv4() {
                 self.ask_reread(Reread::Routes);
             }
