@@ -6,14 +6,17 @@ use netchannel::xdp::{Interest, LogicalInterface, ModeChoice, XdpProgram};
 
 /// Has every IP packet that arrives on the interface of these ports redirected to them, until the program is dropped.
 pub(crate) fn redirect_to(ports: &[&AfXdpPort]) -> XdpProgram {
+    redirect_in_mode(ModeChoice::Native, ports)
+}
+
+/// The same in this mode.
+pub(crate) fn redirect_in_mode(mode: ModeChoice, ports: &[&AfXdpPort]) -> XdpProgram {
     let interface = ports[0].interface();
     let everything: Vec<IpNet> = ["0.0.0.0/0", "::/0"]
         .map(|net| net.parse().expect("a prefix"))
         .into();
     let mut program = XdpProgram::load(3840).expect("the program loads");
-    program
-        .attach(interface, ModeChoice::Native)
-        .expect("the program attaches");
+    program.attach(interface, mode).expect("the program attaches");
     for (queue, socket) in ports.iter().flat_map(|port| port.sockets()) {
         program
             .register_socket(interface, queue, socket)

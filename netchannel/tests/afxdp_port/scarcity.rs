@@ -152,6 +152,32 @@ fn a_link_that_is_down_is_no_error_and_traffic_resumes_when_it_is_up() {
 }
 
 #[test]
+fn a_port_opens_on_an_interface_that_is_down() {
+    in_namespace(|| {
+        pair("inner", "outer", 1);
+        ip("link set inner down");
+        let (umem, [mut port]) = open(["inner"]);
+        let _program = redirect_to(&[&port]);
+        // The first look tells.
+        receive(&mut port);
+        port.receive(Time::from_secs(1), &mut Vec::new(), 1);
+        port.flush().unwrap();
+        assert!(!port.is_link_up());
+        ip("link set inner up");
+        let wire = Wire::on("outer");
+        until("the link", || {
+            port.flush().unwrap();
+            port.is_link_up().then_some(())
+        });
+        until("a frame", || {
+            wire.send(&frame(1, 60));
+            receive(&mut port).pop()
+        });
+        assert_accounted(&umem, &[&port], 0);
+    });
+}
+
+#[test]
 fn a_peer_without_link_costs_frames_but_returns_them() {
     in_namespace(|| {
         pair("inner", "outer", 1);

@@ -6,6 +6,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, RawFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket};
 
 /// Socket option of linux/if_xdp.h since Linux 6.17: most frames that one call sends in copy mode (32 without it).
@@ -60,22 +61,21 @@ pub(super) fn is_zero_copy(socket: RawFd) -> io::Result<bool> {
 /// What the kernel said to a socket that asked for attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It works on it, or has more to do than it can do now; frames not taken stay where they are.
+    /// It works on it, or can't do more now; frames that it did not take stay where they are.
     Working,
     /// The interface is down.
     LinkDown,
-    /// The interface is gone, and the socket with it.
-    Gone(nix::errno::Errno),
+    /// The interface is gone, and the socket is bound to nothing.
+    Gone(Errno),
 }
 
 impl From<nix::Result<usize>> for Answer {
     fn from(result: nix::Result<usize>) -> Self {
-        use nix::errno::Errno::{EAGAIN, EBUSY, EINTR, ENETDOWN, ENOBUFS, ENOMEM};
         match result {
-            // EBUSY: a frame was dropped below, completed all the same. ENOBUFS, ENOMEM: short of memory for now.
-            Ok(_) | Err(EAGAIN | EBUSY | EINTR | ENOBUFS | ENOMEM) => Self::Working,
-            Err(ENETDOWN) => Self::LinkDown,
-            Err(error) => Self::Gone(error),
+            Err(Errno::ENETDOWN) => Self::LinkDown,
+            Err(error @ (Errno::ENXIO | Errno::ENODEV | Errno::EBADF)) => Self::Gone(error),
+            // EAGAIN: busy. EBUSY: a frame was dropped on its way, and completed all the same. ENOBUFS: no memory for now.
+            Ok(_) | Err(_) => Self::Working,
         }
     }
 }

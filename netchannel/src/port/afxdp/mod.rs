@@ -5,8 +5,8 @@
 //! by. No XDP program is loaded here: whoever loads one puts the sockets ([`AfXdpPort::sockets`]) into its XSKMAP.
 //!
 //! **Who gets free frames.** Fill rings take frames from the pool up to their size, but never the last [`UmemOptions::reserve`] ones,
-//! which stay for packets that the worker makes itself. When frames are scarce (channels hold many), each ring first gets a quarter of its size; only what no
-//! other ring is short of goes further. So one port can't starve another, and reception resumes by itself when frames come back.
+//! which stay for packets that the worker makes itself. When frames are scarce (channels hold many), each ring first gets a
+//! quarter of its size; only what no other ring is short of goes further. So one port can't starve another, and reception resumes by itself when frames come back.
 //!
 //! **Links.** An interface that is down is no error: the port has no transmit room meanwhile, what was queued before leaves
 //! when the link is back, and [`AfXdpPort::is_link_up`] tells. An interface that was removed is: every

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::device::queues_of;
 use super::error::AfXdpError;
 use super::kernel::Answer;
@@ -26,7 +28,7 @@ pub struct AfXdpPort {
     next: usize,
     counters: PortCounters,
     link_up: bool,
-    gone: Option<nix::errno::Errno>,
+    gone: Option<Errno>,
     now: Time,
     looked: Time,
 }

@@ -14,7 +14,7 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
 use super::error::AfXdpError;
 use super::kernel::{self, Answer};
 use super::options::{PortOptions, ZeroCopy};
-use super::umem::{Lent, Shared, os_error};
+use super::umem::{Lent, Returned, Shared, os_error};
 use crate::port::Frame;
 
 /// Descriptors moved at a time.
@@ -128,16 +128,16 @@ impl Queue {
             // SAFETY: the ring is of the UMEM that the descriptors are looked up in.
             let got = unsafe { self.receive.consume(&mut self.descriptors[..wanted]) };
             for descriptor in &self.descriptors[..got] {
-                match self.shared.take_back(descriptor, Lent::Receive) {
-                    Some(frame) => {
-                        bytes += frame.len() as u64;
-                        count += 1;
-                        burst.push(frame);
-                    }
-                    None => self.invalid += 1,
+                let returned = self.shared.take_back(descriptor, Lent::Receive);
+                self.lent_receive -= usize::from(!matches!(returned, Returned::NotLent));
+                if let Returned::Frame(frame) = returned {
+                    bytes += frame.len() as u64;
+                    count += 1;
+                    burst.push(frame);
+                } else {
+                    self.invalid += 1;
                 }
             }
-            self.lent_receive -= got;
             if got < wanted {
                 break;
             }
@@ -232,11 +232,10 @@ impl Queue {
             // SAFETY: the ring is of the UMEM that the descriptors are looked up in.
             let got = unsafe { self.completion.consume(&mut self.descriptors) };
             for descriptor in &self.descriptors[..got] {
-                if self.shared.take_back(descriptor, Lent::Transmit).is_none() {
-                    self.invalid += 1;
-                }
+                let returned = self.shared.take_back(descriptor, Lent::Transmit);
+                self.lent_transmit -= usize::from(!matches!(returned, Returned::NotLent));
+                self.invalid += u64::from(!matches!(returned, Returned::Frame(_)));
             }
-            self.lent_transmit -= got;
             if got < self.descriptors.len() {
                 break;
             }

@@ -56,6 +56,16 @@ pub(super) enum Lent {
     Transmit,
 }
 
+/// What a descriptor from the kernel turned out to be.
+pub(super) enum Returned {
+    /// A frame that was lent.
+    Frame(Frame),
+    /// A frame that was lent, but with data elsewhere than frames have theirs; it went to the pool.
+    Unusable,
+    /// No frame that was lent so.
+    NotLent,
+}
+
 impl Umem {
     /// Makes the memory and hands it to the kernel. O(frames).
     ///
@@ -172,19 +182,24 @@ impl Shared {
         Ok(descriptor)
     }
 
-    /// Takes a frame back that the kernel gave in a descriptor: one that was lent so, and whose data lies where frames have theirs.
-    /// `None` otherwise; the frame returns to the pool then if it was lent so.
-    pub(super) fn take_back(&self, descriptor: &FrameDesc, from: Lent) -> Option<Frame> {
+    /// Takes back what the kernel gave in a descriptor of one of its rings.
+    pub(super) fn take_back(&self, descriptor: &FrameDesc, from: Lent) -> Returned {
         let index = descriptor.addr() / self.options.chunk_size as usize;
-        let len = descriptor.lengths().data();
-        let chunk = self.chunks.get(index).filter(|chunk| chunk.lent.get() == from)?;
+        let Some(chunk) = self.chunks.get(index).filter(|chunk| chunk.lent.get() == from) else {
+            return Returned::NotLent;
+        };
         chunk.lent.set(Lent::No);
+        let len = descriptor.lengths().data();
         let intact = descriptor.addr() == chunk.descriptor.addr()
             && len <= self.pool.frame_capacity()
             && !descriptor.has_more_frames();
         // SAFETY: the mark says that the frame was lent and not taken back since; it was cleared just now. Length 0 always fits.
         let frame = unsafe { self.pool.take_back(index as u32, if intact { len } else { 0 }) };
-        intact.then_some(frame)
+        if intact {
+            Returned::Frame(frame)
+        } else {
+            Returned::Unusable
+        }
     }
 }
 
