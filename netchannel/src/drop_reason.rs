@@ -68,6 +68,7 @@ drop_reasons! {
     NatIcmpEmbedded "nat-icmp-embedded" "An ICMP error whose embedded packet is cut off or malformed."
     NatIcmpUnrelated "nat-icmp-unrelated" "An ICMP error about a packet of no mapping."
     NatExternalSource "nat-external-source" "A packet from outside that is addressed to no external address."
+    NatNotInside "nat-not-inside" "An inbound packet whose inside host is not behind an inside interface."
 }
 
 impl From<ParseError> for DropReason {

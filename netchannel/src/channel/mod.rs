@@ -3,6 +3,7 @@
 
 mod discard;
 mod forward;
+pub mod nat;
 mod pass;
 
 pub use discard::Drop;

@@ -41,6 +41,11 @@ impl<'a> Context<'a> {
         self.core.network.version()
     }
 
+    /// Whether `address` is one of the box's own.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.core.network.network().links.is_local(address)
+    }
+
     /// What this channel noted about the packet's flow, 0 if nothing.
     #[inline]
     pub fn note(&mut self, packet: &Packet) -> u64 {

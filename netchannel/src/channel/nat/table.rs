@@ -1,0 +1,332 @@
+//! Mappings and sessions together: opening, finding, keeping alive and ending them. Everything is exact: what has reached its timeout is
+//! not found any more, whether or not its timer has come up.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::net::Ipv4Addr;
+
+use ahash::RandomState;
+use rand::rngs::StdRng;
+
+use super::chain::{Chains, NONE};
+use super::flow::{Direction, Endpoint, Protocol};
+use super::mapping::{Mapping, Mappings};
+use super::pool::Pool;
+use super::ports::PortRanges;
+use super::session::{Cookie, Phase, Session};
+use super::settings::{Filtering, NatSettings, Timeouts};
+use super::slab::Slab;
+use super::timers::Wheel;
+use crate::drop_reason::DropReason;
+use crate::time::Time;
+
+/// Timers that are looked at when a session is opened: more than one, so that ending keeps up with opening.
+const TIMERS_PER_OPENING: usize = 2;
+/// Timers that are looked at when there is no room for what is opened.
+const TIMERS_WHEN_FULL: usize = 64;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SessionKey {
+    mapping: u32,
+    remote: Endpoint,
+}
+
+impl Hash for SessionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.mapping) << 32 | u64::from(self.remote.address.to_bits()));
+        state.write_u16(self.remote.port);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct PeerKey {
+    mapping: u32,
+    address: Ipv4Addr,
+}
+
+impl Hash for PeerKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.mapping) << 32 | u64::from(self.address.to_bits()));
+    }
+}
+
+/// The sessions of each mapping with each outside address; kept only if filtering asks for it.
+struct Peers {
+    first: HashMap<PeerKey, u32, RandomState>,
+    chains: Chains,
+}
+
+/// The translator's state.
+pub(super) struct Table {
+    pub(super) mappings: Mappings,
+    sessions: Slab<Session>,
+    by_key: HashMap<SessionKey, u32, RandomState>,
+    /// The sessions of each mapping.
+    chains: Chains,
+    peers: Option<Peers>,
+    wheel: Wheel,
+    timeouts: Timeouts,
+    refresh_inbound: bool,
+    /// Sessions that there may be.
+    limit: usize,
+    /// Sessions above which outside hosts open no more.
+    limit_for_outside: usize,
+}
+
+impl Table {
+    pub(super) fn new(settings: &NatSettings, random: StdRng) -> Self {
+        let pool = Pool::new(&settings.external, PortRanges::new(&settings.ports));
+        let limit = settings.max_sessions as usize;
+        Self {
+            mappings: Mappings::new(pool, settings.max_mappings, random),
+            sessions: Slab::with_capacity(limit),
+            by_key: HashMap::with_capacity_and_hasher(limit, RandomState::new()),
+            chains: Chains::with_capacity(limit),
+            peers: (settings.filtering == Filtering::AddressDependent).then(|| Peers {
+                first: HashMap::with_capacity_and_hasher(limit, RandomState::new()),
+                chains: Chains::with_capacity(limit),
+            }),
+            wheel: Wheel::with_capacity(limit),
+            timeouts: settings.timeouts,
+            refresh_inbound: settings.refresh_inbound,
+            limit,
+            limit_for_outside: limit - limit / 4,
+        }
+    }
+
+    /// Sessions, those included that have reached their timeout and were not cleared away yet.
+    pub(super) fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    #[inline]
+    pub(super) fn session(&self, index: u32) -> &Session {
+        self.sessions.get(index)
+    }
+
+    #[inline]
+    pub(super) fn session_mut(&mut self, index: u32) -> &mut Session {
+        self.sessions.get_mut(index)
+    }
+
+    /// The sessions of a mapping, also those at their timeout.
+    pub(super) fn sessions_of(&self, mapping: &Mapping) -> impl Iterator<Item = &Session> {
+        self.chains
+            .iter(mapping.first_session)
+            .map(|index| self.sessions.get(index))
+    }
+
+    pub(super) fn deadline(&self, session: &Session) -> Time {
+        session.deadline(&self.timeouts)
+    }
+
+    /// What to note about a flow of this session.
+    pub(super) fn cookie(&self, index: u32, direction: Direction) -> Cookie {
+        Cookie {
+            index,
+            stamp: self.sessions.stamp(index),
+            direction,
+        }
+    }
+
+    /// The session that was noted about a flow in this direction, if it lives.
+    #[inline]
+    pub(super) fn noted(&mut self, note: u64, direction: Direction, now: Time) -> Option<u32> {
+        let cookie = Cookie::from_note(note);
+        if cookie.direction != direction || !self.sessions.holds(cookie.index, cookie.stamp) {
+            return None;
+        }
+        self.if_alive(cookie.index, now)
+    }
+
+    /// The session, unless it has reached its timeout; then it ends.
+    #[inline]
+    fn if_alive(&mut self, index: u32, now: Time) -> Option<u32> {
+        if now < self.sessions.get(index).deadline(&self.timeouts) {
+            return Some(index);
+        }
+        self.wheel.remove(index);
+        self.close(index);
+        None
+    }
+
+    /// The session of a mapping with an outside endpoint. O(1).
+    pub(super) fn find(&mut self, mapping: u32, remote: Endpoint, now: Time) -> Option<u32> {
+        let index = *self.by_key.get(&SessionKey { mapping, remote })?;
+        self.if_alive(index, now)
+    }
+
+    /// The mapping of an inside endpoint. O(1), amortised over the sessions that end.
+    pub(super) fn of_inside(&mut self, protocol: Protocol, inside: Endpoint, now: Time) -> Option<u32> {
+        let index = self.mappings.of_inside(protocol, inside)?;
+        self.has_session(index, now).then_some(index)
+    }
+
+    /// The mapping of an external endpoint. O(1), amortised over the sessions that end.
+    pub(super) fn of_external(&mut self, protocol: Protocol, external: Endpoint, now: Time) -> Option<u32> {
+        let index = self.mappings.of_external(protocol, external)?;
+        self.has_session(index, now).then_some(index)
+    }
+
+    /// Whether a mapping has a session that lives. The last one that does not takes the mapping with it.
+    fn has_session(&mut self, mapping: u32, now: Time) -> bool {
+        // The list ends with this loop: `if_alive` takes what has ended out of it.
+        loop {
+            let Mapping {
+                sessions,
+                first_session,
+                ..
+            } = *self.mappings.get(mapping);
+            if self.if_alive(first_session, now).is_some() {
+                return true;
+            }
+            if sessions == 1 {
+                return false;
+            }
+        }
+    }
+
+    /// Whether a mapping has a session with this outside address, at any port. Only for filtering that asks for it. O(1), amortised over
+    /// the sessions that end.
+    pub(super) fn knows_peer(&mut self, mapping: u32, address: Ipv4Addr, now: Time) -> bool {
+        let key = PeerKey { mapping, address };
+        while let Some(&first) = self.peers.as_ref().and_then(|peers| peers.first.get(&key)) {
+            if self.if_alive(first, now).is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Opens a session for a packet from inside, and a mapping if the inside endpoint has none.
+    pub(super) fn open_outbound(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        remote: Endpoint,
+        now: Time,
+    ) -> Result<u32, DropReason> {
+        self.expire(now, TIMERS_PER_OPENING);
+        match self.try_open_outbound(protocol, inside, remote, now) {
+            Ok(session) => Ok(session),
+            Err(_) => {
+                // Perhaps what has reached its timeout takes the room.
+                self.expire(now, TIMERS_WHEN_FULL);
+                self.try_open_outbound(protocol, inside, remote, now)
+            }
+        }
+    }
+
+    fn try_open_outbound(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        remote: Endpoint,
+        now: Time,
+    ) -> Result<u32, DropReason> {
+        if self.sessions.len() >= self.limit {
+            return Err(DropReason::NatMappingLimit);
+        }
+        let mapping = match self.of_inside(protocol, inside, now) {
+            Some(mapping) => mapping,
+            None => self.mappings.open(protocol, inside, now)?,
+        };
+        Ok(self.open(mapping, remote, Direction::Outbound, now))
+    }
+
+    /// Opens a session for a packet from outside to a mapping that lives. `None` if there is no room left for such sessions.
+    pub(super) fn open_inbound(&mut self, mapping: u32, remote: Endpoint, now: Time) -> Option<u32> {
+        self.expire(now, TIMERS_PER_OPENING);
+        (self.sessions.len() < self.limit_for_outside)
+            .then(|| self.open(mapping, remote, Direction::Inbound, now))
+    }
+
+    fn open(&mut self, mapping: u32, remote: Endpoint, opener: Direction, now: Time) -> u32 {
+        let is_hairpin = self.mappings.pool.contains(remote.address);
+        let owner = self.mappings.get_mut(mapping);
+        let session = Session::new(mapping, owner, remote, opener, is_hairpin, now);
+        let deadline = session.deadline(&self.timeouts);
+        let index = self.sessions.insert(session);
+        self.chains.push(&mut owner.first_session, index);
+        owner.sessions += 1;
+        self.by_key.insert(SessionKey { mapping, remote }, index);
+        if let Some(peers) = &mut self.peers {
+            let key = PeerKey {
+                mapping,
+                address: remote.address,
+            };
+            peers.chains.push(peers.first.entry(key).or_insert(NONE), index);
+        }
+        self.wheel.insert(index, deadline, now);
+        index
+    }
+
+    /// Ends a session that is not in the wheel, and its mapping with the last one.
+    fn close(&mut self, index: u32) {
+        let Some(Session { mapping, remote, .. }) = self.sessions.remove(index) else {
+            return;
+        };
+        self.by_key.remove(&SessionKey { mapping, remote });
+        if let Some(peers) = &mut self.peers {
+            let key = PeerKey {
+                mapping,
+                address: remote.address,
+            };
+            if let Some(first) = peers.first.get_mut(&key) {
+                peers.chains.remove(first, index);
+                if *first == NONE {
+                    peers.first.remove(&key);
+                }
+            }
+        }
+        let owner = self.mappings.get_mut(mapping);
+        self.chains.remove(&mut owner.first_session, index);
+        owner.sessions -= 1;
+        if owner.sessions == 0 {
+            self.mappings.close(mapping);
+        }
+    }
+
+    /// A packet of the session was sent on.
+    #[inline]
+    pub(super) fn touch(&mut self, index: u32, direction: Direction, flags: u8, now: Time) {
+        let refresh_inbound = self.refresh_inbound;
+        let session = self.sessions.get_mut(index);
+        let Phase::Tcp(state) = session.phase else {
+            if direction == Direction::Outbound || refresh_inbound {
+                session.active = now;
+            }
+            return;
+        };
+        let (next, refreshed) = state.after(direction, flags);
+        if !refreshed {
+            return;
+        }
+        session.active = now;
+        if next == state {
+            return;
+        }
+        session.phase = Phase::Tcp(next);
+        if state.is_established() && !next.is_established() {
+            // The timeout has become shorter: the timer would come up too late.
+            let deadline = session.deadline(&self.timeouts);
+            self.wheel.remove(index);
+            self.wheel.insert(index, deadline, now);
+        }
+    }
+
+    /// Ends what has reached its timeout; looks at up to `limit` timers.
+    pub(super) fn expire(&mut self, now: Time, limit: usize) {
+        for _ in 0..limit {
+            let Some(index) = self.wheel.next_due(now) else {
+                return;
+            };
+            let deadline = self.sessions.get(index).deadline(&self.timeouts);
+            if now < deadline {
+                self.wheel.insert(index, deadline, now);
+            } else {
+                self.close(index);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A box with a translator between `lan` and `wan`.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use netchannel::channel::nat::{Nat, NatSettings};
+use netchannel::channel::{ChannelId, Drop, Netchannel, Pass};
+use netchannel::dispatch::{Registry, RuleSet};
+use netchannel::drop_reason::DropReason;
+use netchannel::network::NetworkBuilder;
+use netchannel::packet::Headers;
+use serde_json::Value;
+
+use crate::common::{HOST_MAC, LAN, TestBox, ip, network};
+use crate::packets::*;
+
+/// The external address; not one of the box's own, so that nothing is for the box itself.
+pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+/// The box's own address on `wan`.
+pub const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The host inside that most tests send from.
+pub const INSIDE: &str = "10.0.0.2:5000";
+/// A server outside.
+pub const SERVER: &str = "8.8.8.8:53";
+
+const NAT: ChannelId = ChannelId(2);
+
+pub struct NatBox {
+    pub test: TestBox,
+}
+
+/// What left the box after one packet came in.
+#[derive(Debug)]
+pub struct Seen {
+    pub lan: Vec<Vec<u8>>,
+    pub wan: Vec<Vec<u8>>,
+    pub passed: Vec<Vec<u8>>,
+    pub dropped: Vec<DropReason>,
+}
+
+impl Seen {
+    /// The one packet that left by `wan`.
+    #[track_caller]
+    pub fn out(&self) -> &[u8] {
+        assert!(
+            self.wan.len() == 1 && self.lan.is_empty() && self.dropped.is_empty(),
+            "{self:?}"
+        );
+        &self.wan[0]
+    }
+
+    /// The one packet that left by `lan`.
+    #[track_caller]
+    pub fn at_host(&self) -> &[u8] {
+        assert!(
+            self.lan.len() == 1 && self.wan.is_empty() && self.dropped.is_empty(),
+            "{self:?}"
+        );
+        &self.lan[0]
+    }
+
+    /// Why the packet was dropped, without any answer.
+    #[track_caller]
+    pub fn dropped(&self) -> DropReason {
+        assert!(
+            self.wan.is_empty() && self.lan.is_empty() && self.passed.is_empty() && self.dropped.len() == 1,
+            "{self:?}"
+        );
+        self.dropped[0]
+    }
+}
+
+/// The test box's network with more hosts inside.
+pub fn wider_network() -> NetworkBuilder {
+    (3..=250u8).fold(network(), |network, last| {
+        network.neighbour(LAN, ip(&format!("10.0.0.{last}")), HOST_MAC)
+    })
+}
+
+impl NatBox {
+    pub fn new(change: impl FnOnce(&mut NatSettings)) -> Self {
+        let mut settings = NatSettings::new(vec![EXTERNAL]);
+        change(&mut settings);
+        let mut channels = Registry::new();
+        channels.register("drop", Box::new(Drop)).unwrap();
+        channels.register("pass", Box::new(Pass)).unwrap();
+        channels
+            .register("nat", Box::new(Nat::new(settings).unwrap()))
+            .unwrap();
+        let mut test = TestBox::with(channels, RuleSet::new(NAT));
+        test.network.publish(wider_network().build());
+        test.run();
+        Self { test }
+    }
+
+    pub fn plain() -> Self {
+        Self::new(|_| {})
+    }
+
+    fn after(&mut self, send: impl FnOnce(&mut TestBox)) -> Seen {
+        let before = self.test.dispatcher.totals().dropped;
+        let passed = self.test.kernel.passed.borrow().len();
+        send(&mut self.test);
+        self.test.run();
+        let after = self.test.dispatcher.totals().dropped;
+        let dropped = DropReason::ALL
+            .iter()
+            .flat_map(|&reason| {
+                let count = after.get(reason) - before.get(reason);
+                std::iter::repeat_n(reason, count as usize)
+            })
+            .collect();
+        let result = Seen {
+            lan: self.test.lan.sent_all(),
+            wan: self.test.wan.sent_all(),
+            passed: self.test.kernel.passed.borrow()[passed..].to_vec(),
+            dropped,
+        };
+        for frame in result.lan.iter().chain(&result.wan) {
+            if Headers::parse(frame).is_ok() {
+                assert_checksums(frame);
+            }
+        }
+        self.test.assert_all_accounted_for();
+        assert_eq!(self.test.dispatcher.totals().consumed(), 0);
+        result
+    }
+
+    /// Has an inside host send an IPv4 packet.
+    pub fn inside(&mut self, packet: &[u8]) -> Seen {
+        self.inside_frame(&frame(packet))
+    }
+
+    pub fn inside_frame(&mut self, frame: &[u8]) -> Seen {
+        self.after(|test| assert!(test.lan.send(frame)))
+    }
+
+    /// Has an outside host send an IPv4 packet.
+    pub fn outside(&mut self, packet: &[u8]) -> Seen {
+        self.outside_frame(&frame(packet))
+    }
+
+    pub fn outside_frame(&mut self, frame: &[u8]) -> Seen {
+        self.after(|test| assert!(test.wan.send(frame)))
+    }
+
+    pub fn send(&mut self, body: Body, from: SocketAddrV4, to: SocketAddrV4) -> Seen {
+        self.inside(&ip_packet(body, from, to, b"to the outside"))
+    }
+
+    pub fn reply(&mut self, body: Body, from: SocketAddrV4, to: SocketAddrV4) -> Seen {
+        self.outside(&ip_packet(body, from, to, b"to the inside"))
+    }
+
+    /// Sends a packet out that must leave, and returns the external endpoint that it left from.
+    #[track_caller]
+    pub fn open(&mut self, body: Body, from: SocketAddrV4, to: SocketAddrV4) -> SocketAddrV4 {
+        let result = self.send(body, from, to);
+        let (source, destination) = ends(result.out());
+        assert_eq!(destination.ip(), to.ip());
+        source
+    }
+
+    /// Whether a packet from outside reaches the inside host `inside`.
+    #[track_caller]
+    pub fn reaches(
+        &mut self,
+        body: Body,
+        from: SocketAddrV4,
+        external: SocketAddrV4,
+        inside: SocketAddrV4,
+    ) -> bool {
+        let result = self.reply(body, from, external);
+        match result.lan.first() {
+            Some(packet) => {
+                let (source, destination) = ends(packet);
+                assert_eq!(destination, inside);
+                assert_eq!(source.ip(), from.ip());
+                true
+            }
+            None => {
+                result.dropped();
+                false
+            }
+        }
+    }
+
+    /// Lets time pass, with a tick each second for a minute at the end and fewer before.
+    pub fn wait(&mut self, seconds: u64) {
+        let end = self.test.now + Duration::from_secs(seconds);
+        let mut left = seconds;
+        while left > 0 {
+            let step = if left > 60 { left - 60 } else { 1 };
+            left -= step;
+            self.test.now = self.test.now + Duration::from_secs(step);
+            self.test.dispatcher.tick(self.test.now);
+        }
+        assert_eq!(self.test.now, end);
+    }
+
+    /// Lets time pass without the channel noticing.
+    pub fn leap(&mut self, duration: Duration) {
+        self.test.now = self.test.now + duration;
+    }
+
+    pub fn nat(&self) -> &dyn Netchannel {
+        let channels = self.test.dispatcher.channels();
+        channels.iter().find(|(name, _, _)| *name == "nat").unwrap().1
+    }
+
+    pub fn mappings(&self) -> Vec<Value> {
+        let (mappings, next) = self.nat().mappings(0, usize::MAX, self.test.now);
+        assert_eq!(next, None);
+        mappings
+            .into_iter()
+            .map(|mapping| serde_json::to_value(mapping).unwrap())
+            .collect()
+    }
+
+    pub fn detail(&self, pointer: &str) -> Value {
+        serde_json::json!(self.nat().details())
+            .pointer(pointer)
+            .unwrap()
+            .clone()
+    }
+}

@@ -1,0 +1,16 @@
+//! The channel `nat` on plain memory, with virtual time. Names say which requirement of which RFC a test is about: `rfc_4787_9a` is REQ-9 (a)
+//! of RFC 4787.
+#![allow(unreachable_pub)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod errors;
+mod harness;
+mod icmp;
+mod limits;
+mod model;
+mod mutation;
+mod packets;
+mod routing;
+mod tcp;
+mod udp;
