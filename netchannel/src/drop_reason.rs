@@ -32,6 +32,7 @@ drop_reasons! {
     ShortEthernet "short-ethernet" "The frame ends inside of its Ethernet header."
     NotIp "not-ip" "The frame is neither IPv4 nor IPv6."
     UnknownVlan "unknown-vlan" "The frame's VLAN belongs to no configured interface."
+    OtherHost "other-host" "The frame is addressed to the Ethernet address of another host, or of a group."
     Ipv4Header "ipv4-header" "The IPv4 header is malformed."
     Ipv4Checksum "ipv4-checksum" "The IPv4 header checksum is wrong."
     Ipv6Header "ipv6-header" "The IPv6 header is malformed."

@@ -178,6 +178,7 @@ fn tags_are_put_on_and_taken_off() {
     assert_eq!(headers.destination, ip("172.16.0.2"));
 
     let mut back = udp("172.16.0.2", "10.0.0.2", 64, b"from the VLAN");
+    back[0..6].copy_from_slice(&WAN_MAC);
     back.splice(12..12, [0x81, 0x00, 0x00, 100]);
     test.wan.send(&back);
     test.run();
@@ -305,6 +306,18 @@ fn new_rules_decide_flows_that_are_already_known() {
     test.dispatcher.set_rules(RuleSet::new(DROP));
     assert!(test.out(&sent).is_empty());
     assert_eq!(test.dispatcher.flows().len(), 1);
+}
+
+#[test]
+fn frames_for_other_hosts_are_left_alone() {
+    let mut test = TestBox::new(FORWARD);
+    let mut sent = udp("10.0.0.2", "8.8.8.8", 64, b"flooded");
+    sent[0..6].copy_from_slice(&ROUTER_MAC);
+    assert!(test.out(&sent).is_empty());
+    sent[0..6].fill(0xff);
+    assert!(test.out(&sent).is_empty());
+    assert_eq!(test.dispatcher.totals().dropped.get(DropReason::OtherHost), 2);
+    test.assert_all_accounted_for();
 }
 
 #[test]

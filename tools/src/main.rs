@@ -2,7 +2,6 @@
 
 mod arguments;
 mod check;
-mod engine;
 mod failure;
 mod logging;
 mod replay;

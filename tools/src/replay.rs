@@ -4,17 +4,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use netchannel::config::Config;
+use netchannel::replay::{self, ReplayInput};
 
 use crate::arguments::Replay;
 use crate::check;
-use crate::engine::{self, ReplayInput};
 use crate::failure::Failure;
 
 /// Sends captures through a configuration.
 pub(crate) fn replay(arguments: &Replay) -> Result<(), Failure> {
     let config = check::load(&arguments.config).map_err(|error| Failure::Refused(vec![error]))?;
     let (inputs, output) = files(&arguments.files, &config).map_err(Failure::Usage)?;
-    let summary = engine::replay(&config, &inputs, &output)?;
+    let summary = replay::run(&config, &inputs, &output)?;
     writeln!(std::io::stdout(), "{summary}")?;
     Ok(())
 }

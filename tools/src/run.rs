@@ -2,15 +2,24 @@
 
 use std::io::Write;
 
+use netchannel::daemon::Daemon;
+
 use crate::arguments::Run;
 use crate::failure::Failure;
-use crate::{check, engine, signals};
+use crate::{check, signals};
 
 /// Runs a configuration until a signal stops it.
 pub(crate) fn run(arguments: &Run) -> Result<(), Failure> {
     let config = check::load(&arguments.config).map_err(|error| Failure::Refused(vec![error]))?;
     log::info!("{}: {}", arguments.config.display(), check::summary(&config));
-    engine::run(config, signals::on_stop, ready)?;
+    let daemon = Daemon::start(config)?;
+    let stopper = daemon.stopper();
+    signals::on_stop(move || stopper.stop())?;
+    for port in daemon.ports() {
+        log::info!("{port}");
+    }
+    ready();
+    daemon.wait()?;
     log::info!("stopped");
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::routing::{self, Departure, NextHop, Resolve, Way};
 use super::{ethernet, fragment};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::interface::{Interface, InterfaceId, Interfaces, PortId};
-use crate::network::NetworkReader;
+use crate::network::{MacAddress, NetworkReader};
 use crate::packet::{Packet, checksum};
 use crate::port::{Frame, FramePool};
 use crate::time::Time;
@@ -73,6 +73,8 @@ struct Waiting {
 pub(crate) struct Core {
     pub(crate) interfaces: Interfaces,
     pub(crate) network: NetworkReader,
+    /// Each interface's Ethernet address as of the present view of the network.
+    macs: Vec<MacAddress>,
     pub(crate) flows: FlowTable,
     pub(crate) pool: FramePool,
     pub(crate) totals: Totals,
@@ -94,9 +96,10 @@ impl Core {
         resolver: Box<dyn Resolve>,
         kernel: Box<dyn KernelPath>,
     ) -> Self {
-        Self {
+        let mut core = Self {
             interfaces,
             network,
+            macs: Vec::new(),
             flows,
             pool,
             totals: Totals::default(),
@@ -106,7 +109,34 @@ impl Core {
             waiting: HashMap::new(),
             confirmed: HashMap::new(),
             icmp_limit: icmp_error::RateLimit::new(),
+        };
+        core.learn_macs();
+        core
+    }
+
+    /// Takes a newer view of the network if there is one, and says whether there was.
+    pub(crate) fn refresh_network(&mut self) -> bool {
+        let changed = self.network.refresh();
+        if changed {
+            self.learn_macs();
         }
+        changed
+    }
+
+    fn learn_macs(&mut self) {
+        let links = &self.network.network().links;
+        let mac = |interface: &Interface| links.get(interface.index).map_or([0; 6], |link| link.mac);
+        self.macs = self
+            .interfaces
+            .iter()
+            .map(|(_, interface)| mac(interface))
+            .collect();
+    }
+
+    /// Whether a frame that came in on an interface is addressed to it.
+    #[inline]
+    pub(crate) fn is_for_us(&self, frame: &[u8], interface: InterfaceId) -> bool {
+        frame.starts_with(&self.macs[usize::from(interface.0)])
     }
 
     #[inline]

@@ -27,6 +27,8 @@ pub struct Parts {
     pub ports: Vec<Box<dyn PacketIo>>,
     /// For each port, whether frames may arrive with partial checksums, to be completed here.
     pub partial_checksums: Vec<bool>,
+    /// Whether frames to any Ethernet address are taken, not just those to the interface's own.
+    pub any_destination: bool,
     /// The pool that all ports' frames come from.
     pub pool: FramePool,
     /// The channels.
@@ -59,6 +61,7 @@ pub struct Dispatcher {
     core: Core,
     ports: Vec<Box<dyn PacketIo>>,
     partial_checksums: Vec<bool>,
+    any_destination: bool,
     channels: Registry,
     rules: RuleSet,
     /// Packets for each port that its transmit ring had no room for.
@@ -79,6 +82,7 @@ impl Dispatcher {
             interfaces,
             ports,
             mut partial_checksums,
+            any_destination,
             pool,
             mut channels,
             rules,
@@ -109,6 +113,7 @@ impl Dispatcher {
             transmit_drops,
             ports,
             partial_checksums,
+            any_destination,
             channels,
             rules,
             frames: Vec::with_capacity(BURST),
@@ -122,7 +127,7 @@ impl Dispatcher {
     /// # Errors
     /// If a port is gone. What the round received was taken care of nevertheless.
     pub fn poll(&mut self, now: Time) -> Result<usize, PortFailed> {
-        if self.core.network.refresh() {
+        if self.core.refresh_network() {
             self.settle(now);
         }
         let mut received = 0;
@@ -172,6 +177,9 @@ impl Dispatcher {
         let Some(interface) = self.core.interfaces.by_arrival(port, headers.vlan) else {
             return self.core.drop(frame, DropReason::UnknownVlan);
         };
+        if !self.any_destination && !self.core.is_for_us(frame.bytes(), interface) {
+            return self.core.drop(frame, DropReason::OtherHost);
+        }
         if self.partial_checksums[usize::from(port.0)] {
             complete_checksum(frame.bytes_mut(), &headers);
         }

@@ -1,15 +1,20 @@
 //! From a configuration to the parts of a dispatcher: which devices to open, which channels and rules there are, and what the
 //! XDP program is asked for.
 
+mod channels;
+mod interest;
 mod layout;
 mod rules;
 
+pub use channels::{ChannelPlan, CustomChannels, Factory, channels};
+pub use interest::interest;
 pub use layout::{Device, Layout, layout};
 pub use rules::rule_set;
 
 use classifier::InsertError;
 
 use crate::channel::ChannelError;
+use crate::channel::nat::SettingsError;
 use crate::config::Position;
 use crate::dispatch::NameTaken;
 
@@ -73,6 +78,14 @@ pub enum SetupError {
     NoCustomChannel {
         /// The channel.
         channel: String,
+    },
+    /// A translator refuses its settings.
+    #[error("channel `{channel}`: {source}")]
+    Nat {
+        /// The channel.
+        channel: String,
+        /// Why.
+        source: SettingsError,
     },
     /// A channel can't start.
     #[error(transparent)]

@@ -130,6 +130,7 @@ impl TestBox {
             interfaces: interfaces(),
             ports: vec![Box::new(lan_port), Box::new(wan_port)],
             partial_checksums: vec![true, true],
+            any_destination: false,
             pool: pool.clone(),
             channels,
             rules,

@@ -1,0 +1,230 @@
+//! Answers to what is asked over the control socket.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::PATIENCE;
+use super::packet_thread::OpenPort;
+use crate::control::report::{
+    Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Mapping, Mappings, Port,
+    Ports, Rings, Traffic, Verdict, XdpMode,
+};
+use crate::control::{ControlError, Inspect, Request};
+use crate::dispatch::{Dispatcher, Totals};
+use crate::network::SharedNetwork;
+use crate::port::PortCounters;
+use crate::port::afxdp::{AfXdpPort, QueueStatistics};
+use crate::setup::Layout;
+use crate::time::Time;
+use crate::worker::{Handle, Unanswered};
+use crate::xdp::{AttachedMode, XdpProgram};
+
+/// Knows whom to ask.
+pub(super) struct Inspector {
+    worker: Handle,
+    xdp: Arc<Mutex<XdpProgram>>,
+    layout: Layout,
+    ports: Vec<OpenPort>,
+    network: SharedNetwork,
+}
+
+impl Inspector {
+    pub(super) fn new(
+        worker: Handle,
+        xdp: Arc<Mutex<XdpProgram>>,
+        layout: Layout,
+        ports: Vec<OpenPort>,
+        network: SharedNetwork,
+    ) -> Self {
+        Self {
+            worker,
+            xdp,
+            layout,
+            ports,
+            network,
+        }
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
+    ) -> Result<T, ControlError> {
+        self.worker
+            .ask(PATIENCE, question)
+            .map_err(|error: Unanswered| ControlError::new(error.to_string()))
+    }
+
+    fn ports(&self) -> Result<Ports, ControlError> {
+        let counted = self.ask(|dispatcher, _| count_ports(dispatcher))?;
+        let network = self.network.load();
+        let ports = self.layout.interfaces.iter().map(|(_, interface)| {
+            let number = usize::from(interface.port.0);
+            let (open, (counters, dropped, kernel)) = (&self.ports[number], &counted[number]);
+            Port {
+                interface: interface.name.clone(),
+                device: open.device.clone(),
+                vlan: Some(interface.vlan.outer).filter(|vlan| *vlan != 0),
+                link: match network.links.get(interface.index) {
+                    Some(link) if link.is_usable() => LinkState::Up,
+                    Some(_) => LinkState::Down,
+                    None => LinkState::Removed,
+                },
+                driver: open.driver.clone(),
+                xdp_mode: match open.mode {
+                    Some(AttachedMode::Generic { .. }) => XdpMode::Generic,
+                    Some(AttachedMode::Native) | None => XdpMode::Native,
+                },
+                copy_mode: if open.zero_copy {
+                    CopyMode::ZeroCopy
+                } else {
+                    CopyMode::Copy
+                },
+                queues: open.queues,
+                rings: Rings {
+                    receive: open.options.receive_ring,
+                    transmit: open.options.transmit_ring,
+                    fill: open.umem.fill_ring,
+                    completion: open.umem.completion_ring,
+                },
+                received: Traffic {
+                    packets: counters.received_packets,
+                    bytes: counters.received_bytes,
+                },
+                transmitted: Traffic {
+                    packets: counters.transmitted_packets,
+                    bytes: counters.transmitted_bytes,
+                },
+                dropped: *dropped,
+                kernel: kernel.clone(),
+            }
+        });
+        let ports = ports.collect();
+        let verdicts = self.xdp.lock().unwrap_or_else(PoisonError::into_inner).counters();
+        let verdicts = verdicts.map_err(|error| ControlError::new(error.to_string()))?;
+        let verdicts = verdicts.into_iter().map(|(name, packets)| Verdict {
+            name: name.to_owned(),
+            packets,
+        });
+        Ok(Ports {
+            ports,
+            verdicts: verdicts.collect(),
+        })
+    }
+
+    fn channels(&self) -> Result<Channels, ControlError> {
+        let channels = self.ask(|dispatcher, _| {
+            let channels = dispatcher.channels().iter();
+            let describe = channels.map(|(name, channel, counters)| Channel {
+                name: name.to_owned(),
+                kind: channel.kind().to_owned(),
+                packets: counters.packets,
+                bytes: counters.bytes,
+                flows: counters.flows,
+                details: channel.details(),
+            });
+            describe.collect()
+        })?;
+        Ok(Channels { channels })
+    }
+
+    /// A page of all channels' mappings, one after the other. The cursor is the channel's number and its mapping's.
+    fn mappings(&self, after: Option<&str>, limit: u32) -> Result<Mappings, ControlError> {
+        let wrong = || ControlError::new("`after` is no cursor; expected the `next` of a page");
+        let (mut channel, mut mapping) = match after {
+            None => (0, 0),
+            Some(after) => {
+                let (channel, mapping) = after.split_once(':').ok_or_else(wrong)?;
+                (
+                    channel.parse().map_err(|_| wrong())?,
+                    mapping.parse().map_err(|_| wrong())?,
+                )
+            }
+        };
+        let limit = limit as usize;
+        self.ask(move |dispatcher, now| {
+            let mut mappings: Vec<Mapping> = Vec::new();
+            for (name, translator, _) in dispatcher.channels().iter().skip(channel) {
+                let (page, next) = translator.mappings(mapping, limit - mappings.len(), now);
+                mappings.extend(page.into_iter().map(|mapping| Mapping {
+                    channel: name.to_owned(),
+                    ..mapping
+                }));
+                if let Some(next) = next {
+                    return Mappings {
+                        mappings,
+                        next: Some(format!("{channel}:{next}")),
+                    };
+                }
+                channel += 1;
+                mapping = 0;
+            }
+            Mappings { mappings, next: None }
+        })
+    }
+
+    fn drops(&self) -> Result<Drops, ControlError> {
+        self.ask(|dispatcher, _| drops(&dispatcher.totals()))
+    }
+}
+
+impl Inspect for Inspector {
+    fn answer(&self, request: Request) -> Result<Value, ControlError> {
+        match request {
+            Request::Ports => value(self.ports()?),
+            Request::Channels => value(self.channels()?),
+            Request::Mappings { after, limit } => value(self.mappings(after.as_deref(), limit)?),
+            Request::Drops => value(self.drops()?),
+        }
+    }
+}
+
+fn value(report: impl Serialize) -> Result<Value, ControlError> {
+    Ok(serde_json::to_value(report)?)
+}
+
+fn count_ports(dispatcher: &Dispatcher) -> Vec<(PortCounters, u64, KernelStatistics)> {
+    let ports = dispatcher.ports().iter().zip(dispatcher.transmit_drops());
+    ports
+        .map(|(port, &dropped)| {
+            let any: &dyn Any = port.as_ref();
+            let sockets = any
+                .downcast_ref::<AfXdpPort>()
+                .and_then(|port| port.statistics().ok());
+            (port.counters(), dropped, sum(&sockets.unwrap_or_default()))
+        })
+        .collect()
+}
+
+fn sum(queues: &[QueueStatistics]) -> KernelStatistics {
+    let mut sum = KernelStatistics::default();
+    for queue in queues {
+        sum.receive_dropped += queue.receive_dropped;
+        sum.receive_ring_full += queue.receive_ring_full;
+        sum.fill_ring_empty += queue.fill_ring_empty;
+        sum.transmit_ring_empty += queue.transmit_ring_empty;
+        sum.refused_by_kernel += queue.refused_by_kernel;
+        sum.invalid += queue.invalid;
+    }
+    sum
+}
+
+/// The totals as they are reported, also at the end of a replay.
+pub(crate) fn drops(totals: &Totals) -> Drops {
+    let reason = |(reason, packets): (crate::drop_reason::DropReason, u64)| DropReason {
+        reason: reason.name().to_owned(),
+        packets,
+        explanation: reason.explanation().to_owned(),
+    };
+    Drops {
+        received: totals.received,
+        originated: totals.originated,
+        transmitted: totals.transmitted,
+        passed: totals.passed,
+        consumed: totals.consumed(),
+        held: totals.held,
+        reasons: totals.dropped.iter().map(reason).collect(),
+    }
+}

@@ -1,0 +1,404 @@
+//! The daemon: a configuration brought to life on this machine's interfaces, until it is stopped or something that it stands on is gone.
+
+mod inspect;
+mod kernel;
+mod offloads;
+mod packet_thread;
+
+use std::net::Ipv4Addr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::channel::ChannelId;
+use crate::config::{Config, XdpMode};
+use crate::control::{Server, ServerError};
+use crate::dispatch::PortFailed;
+use crate::network::{InterfaceIndex, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork};
+use crate::port::afxdp::AfXdpError;
+use crate::setup::{self, CustomChannels, Layout, SetupError};
+use crate::worker::{self, Handle};
+use crate::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
+
+use inspect::Inspector;
+pub use packet_thread::OpenPort;
+use packet_thread::PacketThread;
+
+/// Why the daemon could not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration does not fit this machine.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The kernel's tables can't be read or followed.
+    #[error("the kernel's links and routes can't be followed: {0}")]
+    Network(#[from] NetworkError),
+    /// The network is no longer followed.
+    #[error("the kernel's links and routes are no longer followed: {0}")]
+    NetworkLost(String),
+    /// The XDP program can't be loaded, attached or told what to do.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
+    /// A socket can't be opened.
+    #[error(transparent)]
+    AfXdp(#[from] AfXdpError),
+    /// The control socket can't be served.
+    #[error(transparent)]
+    Control(#[from] ServerError),
+    /// A port failed while running.
+    #[error("interface `{interface}` failed: {source}; is its driver still there?")]
+    PortFailed {
+        /// The device.
+        interface: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// An interface was removed while running.
+    #[error("interface `{0}` was removed; start again when it is back")]
+    InterfaceRemoved(String),
+    /// The packet thread ended without a reason.
+    #[error("the packet thread ended unexpectedly; the log says more")]
+    WorkerLost,
+    /// The system has no more threads or descriptors.
+    #[error("the system refused a thread or a descriptor: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What can happen while the daemon runs.
+enum Event {
+    Stop,
+    WorkerEnded(Result<(), PortFailed>),
+    Network(NetworkEvent),
+}
+
+/// Stops a daemon from anywhere. Cheap to clone.
+#[derive(Clone)]
+pub struct Stopper(Sender<Event>);
+
+impl Stopper {
+    /// Asks the daemon to stop; [`Daemon::wait`] returns soon after.
+    pub fn stop(&self) {
+        // A daemon that is gone needs no stopping.
+        let _ = self.0.send(Event::Stop);
+    }
+}
+
+/// The user's side of a channel: what it reads is what the channel's [`read`](crate::channel::Netchannel::read) gives.
+#[derive(Clone)]
+pub struct ChannelUser {
+    channel: String,
+    worker: Handle,
+}
+
+impl ChannelUser {
+    /// Reads up to `longest` bytes; none if the channel has nothing now.
+    ///
+    /// # Errors
+    /// What the channel says, `NotFound` if there is none of that name, `TimedOut` if the worker does not answer.
+    pub fn read(&self, longest: usize) -> std::io::Result<Vec<u8>> {
+        let channel = self.channel.clone();
+        let answer = self.worker.ask(PATIENCE, move |dispatcher, _| {
+            let mut buffer = vec![0; longest];
+            let length = dispatcher.read(&channel, &mut buffer)?;
+            buffer.truncate(length);
+            Ok(buffer)
+        });
+        answer.unwrap_or_else(|unanswered| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, unanswered)))
+    }
+
+    /// Writes `data`, and returns how much of it the channel took.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn write(&self, data: &[u8]) -> std::io::Result<usize> {
+        let (channel, data) = (self.channel.clone(), data.to_vec());
+        let answer = self.worker.ask(PATIENCE, move |dispatcher, now| {
+            dispatcher.write(&channel, &data, now)
+        });
+        answer.unwrap_or_else(|unanswered| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, unanswered)))
+    }
+}
+
+/// How long the worker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A running daemon. Dropping it stops it, but [`wait`](Self::wait) says how it ended.
+pub struct Daemon {
+    config: Config,
+    layout: Layout,
+    claims: Vec<(ChannelId, Vec<Ipv4Addr>)>,
+    ports: Vec<OpenPort>,
+    network: SharedNetwork,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    // Fields are dropped in their order: first nobody asks any more, then the kernel has its packets back, then the
+    // packet thread ends.
+    server: Option<Server>,
+    xdp: Arc<Mutex<XdpProgram>>,
+    worker: PacketThread,
+    monitor: MonitorHandle,
+}
+
+impl Daemon {
+    /// Starts: when it returns, packets are flowing. It needs root, or the capabilities `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_BPF` and
+    /// `CAP_SYS_ADMIN`.
+    ///
+    /// # Errors
+    /// If anything that the configuration asks for can't be had. Nothing is left behind then.
+    pub fn start(config: Config) -> Result<Self, DaemonError> {
+        Self::start_with(config, CustomChannels::new())
+    }
+
+    /// As [`start`](Self::start), with channels of the caller's own for those that the configuration has as "custom".
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(config: Config, custom: CustomChannels) -> Result<Self, DaemonError> {
+        let (handle, mailbox) = worker::mailbox()?;
+        let network = SharedNetwork::default();
+        let waker = handle.clone();
+        let monitor = Monitor::start(network.clone(), vec![Box::new(move || waker.wake())])?;
+        let links = Arc::clone(&network.load().links);
+
+        let layout = setup::layout(&config, &links)?;
+        let channels = setup::channels(&config, &links, custom)?;
+        let claims = channels.claims.clone();
+        offloads::prepare(&layout);
+        warn_of_kernel_ports(&config);
+
+        for device in &layout.devices {
+            refuse_if_taken(&device.name)?;
+        }
+        let frame_capacity = packet_thread::frame_capacity();
+        let xdp = Arc::new(Mutex::new(XdpProgram::load(frame_capacity)?));
+        let (sender, events) = channel();
+        let (worker, ports) = PacketThread::start(
+            packet_thread::Plan {
+                config: config.clone(),
+                channels,
+                layout: layout.clone(),
+                network: network.clone(),
+                resolver: monitor.resolver(),
+                xdp: Arc::clone(&xdp),
+            },
+            handle,
+            mailbox,
+            sender.clone(),
+        )?;
+
+        let mut daemon = Self {
+            config,
+            layout,
+            claims,
+            ports,
+            network,
+            events,
+            sender,
+            server: None,
+            xdp,
+            worker,
+            monitor,
+        };
+        // Asked for before the program is attached: from the first packet on it knows what to do.
+        daemon.set_interest()?;
+        daemon.attach()?;
+        daemon.serve()?;
+        daemon.follow()?;
+        Ok(daemon)
+    }
+
+    /// A way to stop it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.sender.clone())
+    }
+
+    /// The user's side of a channel, to read from and write to.
+    pub fn user_of(&self, channel: &str) -> ChannelUser {
+        ChannelUser {
+            channel: channel.to_owned(),
+            worker: self.worker.handle().clone(),
+        }
+    }
+
+    /// The devices that it runs on, and how.
+    pub fn ports(&self) -> &[OpenPort] {
+        &self.ports
+    }
+
+    /// Waits until the daemon is stopped, and cleans up.
+    ///
+    /// # Errors
+    /// If it ended by itself: an interface was removed, say.
+    pub fn wait(mut self) -> Result<(), DaemonError> {
+        loop {
+            match self.events.recv() {
+                Ok(Event::Stop) => return Ok(()),
+                Ok(Event::WorkerEnded(Ok(()))) | Err(_) => return Err(DaemonError::WorkerLost),
+                Ok(Event::WorkerEnded(Err(failed))) => return Err(self.port_failed(failed)),
+                Ok(Event::Network(event)) => self.network_changed(event)?,
+            }
+        }
+    }
+
+    fn attach(&mut self) -> Result<(), DaemonError> {
+        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        for (device, port) in self.layout.devices.iter().zip(&mut self.ports) {
+            let choice = match device.mode {
+                XdpMode::Auto => ModeChoice::Auto,
+                XdpMode::Native => ModeChoice::Native,
+                XdpMode::Generic => ModeChoice::Generic,
+            };
+            let mode = xdp.attach(&device.name, choice)?;
+            if let (AttachedMode::Generic { why_not_native }, XdpMode::Auto) = (&mode, device.mode) {
+                log::warn!(
+                    "{}: XDP runs in generic mode, which is slower: {why_not_native}",
+                    device.name
+                );
+            }
+            port.mode = Some(mode);
+        }
+        Ok(())
+    }
+
+    fn set_interest(&self) -> Result<(), DaemonError> {
+        let links = Arc::clone(&self.network.load().links);
+        let interest = setup::interest(&self.config, &self.layout, &links, &self.claims);
+        self.xdp
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_interest(&interest)?;
+        Ok(())
+    }
+
+    fn serve(&mut self) -> Result<(), DaemonError> {
+        let inspector = Inspector::new(
+            self.worker.handle().clone(),
+            Arc::clone(&self.xdp),
+            self.layout.clone(),
+            self.ports.clone(),
+            self.network.clone(),
+        );
+        self.server = Some(Server::start(&self.config.control.socket, Arc::new(inspector))?);
+        Ok(())
+    }
+
+    /// Has the network's events come in with all others.
+    fn follow(&self) -> Result<(), DaemonError> {
+        let (network, sender) = (self.monitor.subscribe(), self.sender.clone());
+        std::thread::Builder::new()
+            .name("network-events".into())
+            .spawn(move || {
+                // Ends with the monitor, or with the daemon.
+                while let Ok(event) = network.recv() {
+                    if sender.send(Event::Network(event)).is_err() {
+                        break;
+                    }
+                }
+            })?;
+        Ok(())
+    }
+
+    fn network_changed(&mut self, event: NetworkEvent) -> Result<(), DaemonError> {
+        match event {
+            NetworkEvent::LinkRemoved { index, name } if self.is_ours(index) => {
+                return Err(DaemonError::InterfaceRemoved(name));
+            }
+            NetworkEvent::LinkDown { index, name } if self.is_ours(index) => {
+                log::warn!("{name} is down");
+            }
+            NetworkEvent::LinkUp { index, name } if self.is_ours(index) => log::info!("{name} is up"),
+            NetworkEvent::MonitorFailed { reason } => return Err(DaemonError::NetworkLost(reason)),
+            NetworkEvent::AddressesChanged { .. }
+            | NetworkEvent::LinkRemoved { .. }
+            | NetworkEvent::Missed => {
+                self.check_devices()?;
+                // The old interest stays if the new one can't be set.
+                if let Err(error) = self.set_interest() {
+                    log::error!("the XDP program does not know the box's new addresses: {error}");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_ours(&self, index: InterfaceIndex) -> bool {
+        self.layout.interfaces.by_index(index).is_some()
+            || self.layout.devices.iter().any(|device| device.index == index)
+    }
+
+    /// Fails if one of the devices is gone: an event may have been missed.
+    fn check_devices(&self) -> Result<(), DaemonError> {
+        let links = &self.network.load().links;
+        match self
+            .layout
+            .devices
+            .iter()
+            .find(|device| links.get(device.index).is_none())
+        {
+            Some(device) => Err(DaemonError::InterfaceRemoved(device.name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn port_failed(&self, failed: PortFailed) -> DaemonError {
+        let interface = self.layout.devices[usize::from(failed.port.0)].name.clone();
+        match nix::net::if_::if_nametoindex(interface.as_str()) {
+            Ok(_) => DaemonError::PortFailed {
+                interface,
+                source: failed.source,
+            },
+            Err(_) => DaemonError::InterfaceRemoved(interface),
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.server = None;
+        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        for device in &self.layout.devices {
+            // A device that is gone took the program with it.
+            let _ = xdp.detach(&device.name);
+        }
+    }
+}
+
+/// Replies to the box's own connections would go to the translator if it used the ports that the kernel gives them.
+fn warn_of_kernel_ports(config: &Config) {
+    let Ok(range) = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range") else {
+        return;
+    };
+    let mut ends = range
+        .split_whitespace()
+        .filter_map(|port| port.parse::<u16>().ok());
+    let (Some(first), Some(last)) = (ends.next(), ends.next()) else {
+        return;
+    };
+    for channel in &config.channels {
+        if let crate::config::ChannelKind::Nat(nat) = &channel.kind
+            && let Some(ports) = nat
+                .ports
+                .iter()
+                .find(|ports| ports.first <= last && first <= ports.last)
+        {
+            log::warn!(
+                "channel {}: ports {ports} overlap those that the kernel gives to the box's own connections \
+                 ({first}-{last}, net.ipv4.ip_local_port_range): such a connection from the external address may lose its replies",
+                channel.name
+            );
+        }
+    }
+}
+
+/// Refuses a device that has an XDP program already, before anything is opened on it.
+fn refuse_if_taken(device: &str) -> Result<(), DaemonError> {
+    match XdpProgram::attached_to(device)? {
+        Some(program) => Err(XdpError::AlreadyAttached {
+            interface: device.to_owned(),
+            program,
+        }
+        .into()),
+        None => Ok(()),
+    }
+}

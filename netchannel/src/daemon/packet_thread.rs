@@ -1,0 +1,238 @@
+//! The thread that owns the sockets and the dispatcher on them.
+
+use std::fmt;
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::kernel::KernelHandover;
+use super::{DaemonError, Event};
+use crate::config::{Config, FRAME_SIZE};
+use crate::dispatch::{Dispatcher, Parts};
+use crate::network::ethtool::Ethtool;
+use crate::network::{Resolver, SharedNetwork};
+use crate::port::PacketIo;
+use crate::port::afxdp::{self, AfXdpPort, PortOptions, Umem, UmemOptions, ZeroCopy};
+use crate::setup::{self, ChannelPlan, Layout};
+use crate::time::Clock;
+use crate::worker::{self, Handle, Mailbox};
+use crate::xdp::{AttachedMode, XdpProgram};
+
+/// What the kernel and the socket need in front of a packet in its chunk.
+const HEADROOM: u32 = 256;
+
+/// Bytes of the longest frame that a socket takes.
+pub(super) fn frame_capacity() -> u32 {
+    FRAME_SIZE - HEADROOM
+}
+
+/// A device that is open, and how.
+#[derive(Clone, Debug)]
+pub struct OpenPort {
+    /// Its name.
+    pub device: String,
+    /// The kernel's driver, if it tells.
+    pub driver: Option<String>,
+    /// Queues, each with a socket.
+    pub queues: u32,
+    /// Whether the driver reads and writes frames itself.
+    pub zero_copy: bool,
+    /// Mode of the XDP program, once it is attached.
+    pub mode: Option<AttachedMode>,
+    /// The sizes of each socket's receive and transmit ring.
+    pub options: PortOptions,
+    /// The sizes of each socket's fill and completion ring.
+    pub umem: UmemOptions,
+}
+
+impl fmt::Display for OpenPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let driver = self.driver.as_deref().unwrap_or("unknown");
+        let mode = match &self.mode {
+            Some(AttachedMode::Native) => "native XDP",
+            Some(AttachedMode::Generic { .. }) => "generic XDP",
+            None => "no XDP",
+        };
+        let copies = if self.zero_copy { "zero-copy" } else { "copy mode" };
+        let queues = if self.queues == 1 { "queue" } else { "queues" };
+        write!(
+            f,
+            "{}: driver {driver}, {mode}, {copies}, {} {queues}",
+            self.device, self.queues
+        )
+    }
+}
+
+/// What the thread is to run.
+pub(super) struct Plan {
+    pub(super) config: Config,
+    pub(super) channels: ChannelPlan,
+    pub(super) layout: Layout,
+    pub(super) network: SharedNetwork,
+    pub(super) resolver: Resolver,
+    pub(super) xdp: Arc<Mutex<XdpProgram>>,
+}
+
+/// The thread. Dropping it stops it and waits for its end.
+pub(super) struct PacketThread {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PacketThread {
+    /// Starts the thread, and returns when its sockets are open and known to the XDP program.
+    pub(super) fn start(
+        plan: Plan,
+        handle: Handle,
+        mailbox: Mailbox,
+        events: Sender<Event>,
+    ) -> Result<(Self, Vec<OpenPort>), DaemonError> {
+        let (opened, opening) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("packets".into())
+            .spawn(move || run(plan, &mailbox, &opened, &events))?;
+        let ports = opening.recv().map_err(|_| DaemonError::WorkerLost)??;
+        Ok((
+            Self {
+                handle,
+                thread: Some(thread),
+            },
+            ports,
+        ))
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for PacketThread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            while !thread.is_finished() {
+                self.handle.stop();
+                std::thread::yield_now();
+            }
+            // It reported its end as an event.
+            let _ = thread.join();
+        }
+    }
+}
+
+type Opened = SyncSender<Result<Vec<OpenPort>, DaemonError>>;
+
+fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
+    let mut dispatcher = match open(plan) {
+        Ok((dispatcher, ports)) => {
+            // Nobody listens if the start was given up: then the mailbox has the stop.
+            let _ = opened.send(Ok(ports));
+            dispatcher
+        }
+        Err(error) => {
+            let _ = opened.send(Err(error));
+            return;
+        }
+    };
+    let clock = Clock::start();
+    let ended = worker::run(&mut dispatcher, mailbox, &clock);
+    dispatcher.cleanup(clock.now());
+    let _ = events.send(Event::WorkerEnded(ended));
+}
+
+fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
+    let Plan {
+        config,
+        channels,
+        layout,
+        network,
+        resolver,
+        xdp,
+    } = plan;
+    let (umem, ports) = open_ports(&config, &layout)?;
+    let open_ports = ports.iter().map(|port| describe(port, &umem)).collect();
+    let handover = {
+        let mut xdp = xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        for port in &ports {
+            for (queue, socket) in port.sockets() {
+                xdp.register_socket(port.interface(), queue, socket)?;
+            }
+        }
+        xdp.handover().try_clone()?
+    };
+    let claims = channels.claims.clone();
+    let channels = channels.register().map_err(setup::SetupError::from)?;
+    let rules = setup::rule_set(&config, &channels, &claims)?;
+    let dispatcher = Dispatcher::new(Parts {
+        partial_checksums: layout
+            .devices
+            .iter()
+            .map(|device| device.partial_checksums)
+            .collect(),
+        any_destination: false,
+        interfaces: layout.interfaces,
+        ports: ports
+            .into_iter()
+            .map(|port| Box::new(port) as Box<dyn PacketIo>)
+            .collect(),
+        pool: umem.pool(),
+        channels,
+        rules,
+        flow_capacity: config.flow_table.capacity as usize,
+        network: network.reader(),
+        resolver: Box::new(resolver),
+        kernel: Box::new(KernelHandover {
+            handover,
+            devices: layout.devices,
+        }),
+    })
+    .map_err(setup::SetupError::from)?;
+    Ok((dispatcher, open_ports))
+}
+
+fn open_ports(config: &Config, layout: &Layout) -> Result<(Umem, Vec<AfXdpPort>), DaemonError> {
+    let mut options = Vec::new();
+    for device in &layout.devices {
+        options.push(PortOptions {
+            interface: device.name.clone(),
+            queues: 0..afxdp::queues_of(&device.name)?,
+            receive_ring: config.rings.receive,
+            transmit_ring: config.rings.transmit,
+        });
+    }
+    // The kernel has one mode for all sockets of a UMEM: a device that may not share frames decides for all.
+    let wants = |wanted| layout.devices.iter().any(|device| device.zero_copy == wanted);
+    let zero_copy = if wants(crate::config::ZeroCopy::Off) {
+        ZeroCopy::Off
+    } else if wants(crate::config::ZeroCopy::On) {
+        ZeroCopy::On
+    } else {
+        ZeroCopy::Auto
+    };
+    let umem = UmemOptions {
+        frames: config.memory.frames,
+        chunk_size: FRAME_SIZE,
+        fill_ring: config.rings.fill,
+        completion_ring: config.rings.completion,
+        huge_pages: config.memory.huge_pages,
+        zero_copy,
+        ..UmemOptions::default()
+    };
+    let (umem, ports) = afxdp::open(&umem, &options)?;
+    if config.memory.huge_pages && !umem.uses_huge_pages() {
+        log::warn!("there are not enough huge pages: the packet memory is in ordinary ones");
+    }
+    Ok((umem, ports))
+}
+
+fn describe(port: &AfXdpPort, umem: &Umem) -> OpenPort {
+    let driver = Ethtool::open().and_then(|ethtool| ethtool.driver(port.interface()));
+    OpenPort {
+        device: port.interface().to_owned(),
+        driver: driver.ok(),
+        queues: port.sockets().count() as u32,
+        zero_copy: port.is_zero_copy(),
+        mode: None,
+        options: port.options().clone(),
+        umem: umem.options().clone(),
+    }
+}
