@@ -162,6 +162,7 @@ pub fn run(config: &Config, inputs: &[ReplayInput], output: &Path) -> Result<Rep
         summary.truncated += truncated;
     }
     played?;
+    writer.finish().map_err(ReplayError::Capture)?;
     Ok(summary)
 }
 

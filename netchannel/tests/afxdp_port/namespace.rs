@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 
-/// Runs `test` in a network namespace of its own, which ends with it. Without root it does nothing and says so.
+/// Runs `test` in a network namespace of its own, which ends with it.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    if !Uid::effective().is_root() {
-        eprintln!("skipped: AF_XDP sockets and network namespaces need root");
-        return;
-    }
+    assert!(
+        Uid::effective().is_root(),
+        "AF_XDP sockets and network namespaces need root: run the tests with `make test`"
+    );
     let result = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         // Without addresses of its own an interface says nothing by itself.
