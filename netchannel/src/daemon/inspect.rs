@@ -98,7 +98,7 @@ impl Inspector {
                     bytes: counters.transmitted_bytes,
                 },
                 dropped: *dropped,
-                kernel: kernel.clone(),
+                kernel: *kernel,
             }
         });
         let ports = ports.collect();

@@ -148,7 +148,7 @@ fn rfc_5508_3c_the_quoted_transport_checksum_is_not_checked() {
     let message = icmp(3, 3, [0; 4], &wrong);
     nat.test
         .wan
-        .send(&frame(&ipv4(1, host(ROUTER), EXTERNAL, &message)));
+        .send(&to_wan(&frame(&ipv4(1, host(ROUTER), EXTERNAL, &message))));
     nat.test.run();
     let out = nat.test.lan.sent_all();
     let expected = error(3, 3, ROUTER, host("10.0.0.2"), &expected);

@@ -11,7 +11,7 @@ use netchannel::network::NetworkBuilder;
 use netchannel::packet::Headers;
 use serde_json::Value;
 
-use crate::common::{HOST_MAC, LAN, TestBox, ip, network};
+use crate::common::{HOST_MAC, LAN, TestBox, WAN_MAC, ip, network};
 use crate::packets::*;
 
 /// The external address; not one of the box's own, so that nothing is for the box itself.
@@ -75,6 +75,15 @@ pub fn wider_network() -> NetworkBuilder {
     (3..=250u8).fold(network(), |network, last| {
         network.neighbour(LAN, ip(&format!("10.0.0.{last}")), HOST_MAC)
     })
+}
+
+/// The frame, addressed to the box's Ethernet address on `wan`.
+pub fn to_wan(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if let Some(destination) = frame.first_chunk_mut() {
+        *destination = WAN_MAC;
+    }
+    frame
 }
 
 impl NatBox {
@@ -141,6 +150,7 @@ impl NatBox {
     }
 
     pub fn outside_frame(&mut self, frame: &[u8]) -> Seen {
+        let frame = &to_wan(frame);
         self.after(|test| assert!(test.wan.send(frame)))
     }
 
