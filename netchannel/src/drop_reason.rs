@@ -42,7 +42,7 @@ drop_reasons! {
     UdpHeader "udp-header" "The UDP header is malformed."
     IcmpHeader "icmp-header" "The ICMP header is malformed."
     Rule "rule" "A rule's channel is drop."
-    ChannelFailed "channel-failed" "The packet's channel could not be initialised."
+    Channel "channel" "The packet's channel, one of the program's own, did not want it."
     TtlExpired "ttl-expired" "The time to live or hop limit ran out; the sender was told if the rate limit allowed it."
     NoRoute "no-route" "The kernel's routing table has no route to the destination; the sender was told."
     RouteBlackhole "route-blackhole" "The route to the destination is a blackhole."

@@ -26,3 +26,14 @@ pub struct Packet {
     /// Its entry in the flow table.
     pub flow: FlowId,
 }
+
+impl Packet {
+    /// The transport header and what follows it, up to the end of the IP packet. Of a later fragment it is the payload only.
+    ///
+    /// # Panics
+    /// If the frame has been made shorter than the packet that arrived in it.
+    #[inline]
+    pub fn transport(&self) -> &[u8] {
+        &self.frame.bytes()[usize::from(self.headers.transport_start)..usize::from(self.headers.end)]
+    }
+}
