@@ -179,6 +179,25 @@ fn rfc_5508_3d_extensions_stay_as_they_are() {
     }
 }
 
+/// What follows the quoted packet, as the message tells its length, is not part of it: here the place of TCP's checksum.
+#[test]
+fn rfc_5508_3d_an_extension_right_behind_the_quoted_packet_stays() {
+    let mut nat = open(Body::Tcp(SYN));
+    let with_extension = |quoted: &[u8], to: &str| {
+        let message = icmp(3, 3, [0, 7, 0, 0], &[&quoted[..28], &[0x5a; 20]].concat());
+        ipv4(1, host(ROUTER), host(to), &message)
+    };
+    let result = nat.outside(&with_extension(&sent(Body::Tcp(SYN)), "192.0.2.7"));
+    let expected = with_extension(&sent_inside(Body::Tcp(SYN)), "10.0.0.2");
+    assert_eq!(packet(result.at_host()), hop(&expected));
+    // A length that cuts the ports off, and one that is beyond the message: before RFC 4884 there was none.
+    let mut bytes = error(3, 3, ROUTER, EXTERNAL, &sent(Body::Tcp(SYN)));
+    edit_message(&mut bytes, |message| message[5] = 6);
+    assert_eq!(nat.outside(&bytes).dropped(), DropReason::NatIcmpEmbedded);
+    edit_message(&mut bytes, |message| message[5] = 200);
+    nat.outside(&bytes).at_host();
+}
+
 /// Ethernet's padding is no part of the message.
 #[test]
 fn rfc_5508_3d_padding_is_not_summed() {
@@ -207,6 +226,11 @@ fn rfc_5508_4_an_error_about_nothing_known_is_dropped() {
         let bytes = error(3, 3, ROUTER, EXTERNAL, &about("8.8.8.8:53", at(EXTERNAL_END)));
         assert_eq!(nat.outside(&bytes).dropped(), unrelated);
     }
+    // To another of the external addresses than the one that the packet had.
+    let mut nat = NatBox::new(|settings| settings.external.push(host("192.0.2.8")));
+    nat.open(Body::Udp, at(INSIDE), at(SERVER));
+    let bytes = error(3, 3, ROUTER, host("192.0.2.8"), &sent(Body::Udp));
+    assert_eq!(nat.outside(&bytes).dropped(), unrelated);
     // An error about an error, and about a protocol without ports.
     let mut nat = open(ECHO);
     let inner = ipv4(
@@ -285,7 +309,8 @@ fn rfc_5508_5_an_error_from_inside_about_nothing_known_is_dropped() {
     // To somebody else than whoever sent the packet: it would give an inside address away.
     let bytes = error(3, 3, "10.0.0.2", host("8.8.8.8"), &came("10.0.0.5:53", INSIDE));
     assert_eq!(nat.inside(&bytes).dropped(), unrelated);
-    // About a query: nobody outside asks through a mapping.
+    // About a query: nobody outside asks through a mapping, also if there is one for identifier 0.
+    nat.open(ECHO, at("10.0.0.2:0"), at("8.8.8.8:0"));
     let bytes = error(
         3,
         3,

@@ -151,6 +151,9 @@ fn packets_from_outside_to_no_external_address_do_not_come_in() {
         let result = nat.reply(Body::Udp, at(SERVER), at(destination));
         assert_eq!(result.dropped(), DropReason::NatExternalSource);
     }
+    // What is for the box is the kernel's to judge.
+    let result = nat.reply(Body::Tcp(SYN), at("9.9.9.9:1024"), at("192.0.2.1:22"));
+    assert_eq!(result.passed.len(), 1);
 }
 
 #[test]
@@ -231,7 +234,10 @@ fn packets_that_waited_for_a_neighbour_are_translated_once() {
 fn a_session_follows_the_network() {
     let mut nat = NatBox::plain();
     let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));
-    nat.open(Body::Udp, at(INSIDE), at(SERVER));
+    for _ in 0..2 {
+        nat.open(Body::Udp, at(INSIDE), at(SERVER));
+        assert!(nat.reaches(Body::Udp, at(SERVER), external, at(INSIDE)));
+    }
     let other_mac = [2, 0, 0, 0, 9, 9];
     let changed = wider_network()
         .neighbour(WAN, ip("192.0.2.254"), other_mac)
@@ -250,6 +256,25 @@ fn a_session_follows_the_network() {
     let result = nat.send(Body::Udp, at(INSIDE), at(SERVER));
     assert_eq!(result.out()[12..16], [0x81, 0, 0, 100]);
     assert_eq!(ends(result.out()).0, external);
+    // Now the server is inside, and later the host is outside.
+    let changed = wider_network().route(Route::unicast(
+        "8.8.8.0/24".parse().unwrap(),
+        NextHop::via(LAN, ip("10.0.0.9")),
+    ));
+    nat.test.network.publish(changed.build());
+    for _ in 0..2 {
+        let result = nat.send(Body::Udp, at(INSIDE), at(SERVER));
+        assert_eq!(ends(result.at_host()), (at(INSIDE), at(SERVER)));
+    }
+    let changed = wider_network().route(Route::unicast(
+        "10.0.0.2/32".parse().unwrap(),
+        NextHop::via(WAN, ip("192.0.2.254")),
+    ));
+    nat.test.network.publish(changed.build());
+    for _ in 0..2 {
+        let result = nat.reply(Body::Udp, at(SERVER), external);
+        assert_eq!(result.dropped(), DropReason::NatNotInside);
+    }
 }
 
 #[test]

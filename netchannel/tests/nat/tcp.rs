@@ -186,8 +186,10 @@ fn rfc_7857_7_1_probes_of_a_closed_port_keep_no_mapping() {
         assert!(nat.reaches(tcp(SYN), from, at(EXTERNAL_END), at(INSIDE)));
         nat.open(tcp(RST | ACK), at(INSIDE), from);
     }
+    assert_eq!(nat.mappings()[0]["sessions"], 1);
     nat.wait(60);
     assert!(nat.mappings().is_empty());
+    assert_eq!(nat.detail("/sessions"), 0);
 }
 
 #[test]

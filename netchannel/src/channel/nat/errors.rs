@@ -97,8 +97,7 @@ impl Nat {
 
     /// The mapping through which the quoted packet left; the error must have come to the address that the packet had.
     fn sender_of(&mut self, quote: &Quote, packet: &Packet, context: &Context<'_>) -> Option<u32> {
-        let is_for_sender = IpAddr::V4(quote.source.address) == packet.headers.destination;
-        if !is_for_sender || !quote.has_source_port() {
+        if IpAddr::V4(quote.source.address) != packet.headers.destination {
             return None;
         }
         self.table

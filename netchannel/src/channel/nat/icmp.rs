@@ -88,11 +88,6 @@ impl Quote {
         self.place.protocol
     }
 
-    /// Whether a packet with these ports can have left through the translator: its source is a host that asks, not one that answers.
-    pub(super) fn has_source_port(&self) -> bool {
-        !self.is_reply
-    }
-
     /// Whether a packet with these ports can have come in through the translator.
     pub(super) fn has_destination_port(&self) -> bool {
         self.is_reply || self.place.protocol != Protocol::Icmp

@@ -120,7 +120,7 @@ impl Nat {
             (Direction::Outbound, false) => self.outbound(packet, kind, context),
             (Direction::Outbound, true) => self.hairpin(packet, kind, context),
             (Direction::Inbound, true) => self.inbound(packet, kind, context),
-            (Direction::Inbound, false) => context.drop(packet, DropReason::NatExternalSource),
+            (Direction::Inbound, false) => pass_if_local(packet, DropReason::NatExternalSource, context),
         }
     }
 

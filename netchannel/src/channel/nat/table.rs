@@ -306,10 +306,11 @@ impl Table {
         if next == state {
             return;
         }
+        let before = session.deadline(&self.timeouts);
         session.phase = Phase::Tcp(next);
-        if state.is_established() && !next.is_established() {
-            // The timeout has become shorter: the timer would come up too late.
-            let deadline = session.deadline(&self.timeouts);
+        let deadline = session.deadline(&self.timeouts);
+        if deadline < before {
+            // The timer would come up too late.
             self.wheel.remove(index);
             self.wheel.insert(index, deadline, now);
         }
@@ -328,5 +329,36 @@ impl Table {
                 self.close(index);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn a_note_leads_to_its_session_and_no_other() {
+        let settings = NatSettings::new(vec![Ipv4Addr::new(192, 0, 2, 1)]);
+        let mut table = Table::new(&settings, StdRng::seed_from_u64(1));
+        let endpoint = |address: [u8; 4]| Endpoint {
+            address: address.into(),
+            port: 5000,
+        };
+        let (inside, remote) = (endpoint([10, 0, 0, 2]), endpoint([8, 8, 8, 8]));
+        let mut open = |now| {
+            let session = table.open_outbound(Protocol::Udp, inside, remote, now).unwrap();
+            let note = table.cookie(session, Direction::Outbound).to_note();
+            assert_eq!(table.noted(note, Direction::Outbound, now), Some(session));
+            assert_eq!(table.noted(note, Direction::Inbound, now), None);
+            assert_eq!(table.noted(0, Direction::Outbound, now), None);
+            (session, note)
+        };
+        let (first, note) = open(Time::ZERO);
+        // The next one takes the place of the first.
+        let later = Time::from_secs(300);
+        let (second, _) = open(later);
+        assert_eq!(first, second);
+        assert_eq!(table.noted(note, Direction::Outbound, later), None);
     }
 }
