@@ -45,7 +45,12 @@ pub struct Setup<'a> {
 }
 
 /// A path from the wire to exactly one consumer. Each packet that a rule gives to the channel arrives in
-/// [`process`](Self::process), on the worker that owns the channel: no locks are needed inside.
+/// [`process`](Self::process).
+///
+/// All methods are called on the thread of the worker that owns the channel, one at a time: nothing inside needs a lock or has to be
+/// [`Send`]. None of them may block, for all packets of the worker wait meanwhile. What can be done with packets, and with the worker,
+/// is in [`Context`]. How the program that brings a channel reads and writes it:
+/// [`Daemon::user_of`](crate::daemon::Daemon::user_of).
 pub trait Netchannel {
     /// What kind of channel this is, as the configuration calls it.
     fn kind(&self) -> &'static str;
@@ -59,16 +64,19 @@ pub trait Netchannel {
         Ok(())
     }
 
-    /// Takes a burst of packets, all of them: each is sent, passed, dropped or kept by way of `context`. A packet that is left
-    /// in `burst` or goes out of scope counts as consumed by the channel.
+    /// Takes a burst of packets, all of them, in the order of their arrival: each is sent, passed or dropped by way of `context`, or
+    /// kept and counted in [`held`](Self::held). A packet that is left in `burst` or goes out of scope counts as consumed by the channel. One
+    /// that waited for its next hop (see [`Context::depart`]) comes a second time, unchanged.
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>);
 
-    /// Called some ten times a second, packets or not, so that the channel can let time pass.
+    /// Called some ten times a second, packets or not, so that the channel can let time pass. The time is
+    /// [`Context::now`]; a channel reads no clock, so that it runs the same on captures and in tests.
     fn tick(&mut self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// Moves data that the channel holds for its user into `buffer`, and returns how many bytes; 0 when there is none now.
+    /// Moves data that the channel holds for its user into `buffer`, and returns how many bytes; 0 when there is none now. What the
+    /// bytes mean is between the channel and its user.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if the channel has no user side.
@@ -86,12 +94,12 @@ pub trait Netchannel {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Called once, when the worker stops or the channel is removed. Packets that the channel kept are dropped after this.
+    /// Called once, when the worker stops. Packets that the channel still keeps are lost with it.
     fn cleanup(&mut self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// Packets that the channel keeps at the moment.
+    /// Packets that the channel keeps at the moment. A channel that keeps any must tell how many, or they count as consumed.
     fn held(&self) -> usize {
         0
     }

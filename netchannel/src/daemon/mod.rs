@@ -140,8 +140,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts: when it returns, packets are flowing. It needs root, or the capabilities `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_BPF` and
-    /// `CAP_SYS_ADMIN`.
+    /// Starts: when it returns, packets are flowing. It needs root, or the capabilities `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_BPF`,
+    /// `CAP_PERFMON` and, unless the memlock limit allows for the packet memory, `CAP_IPC_LOCK`.
     ///
     /// # Errors
     /// If anything that the configuration asks for can't be had. Nothing is left behind then.

@@ -65,7 +65,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Drops a packet and counts why.
+    /// Drops a packet and counts why; [`DropReason::Channel`] is for channels whose reasons are their own.
     #[inline]
     pub fn drop(&mut self, packet: Packet, reason: DropReason) {
         self.core.drop(packet.frame, reason);
@@ -155,7 +155,7 @@ impl<'a> Context<'a> {
         self.core.transmit(packet.frame, interface);
     }
 
-    /// A free frame, to make a packet of; `None` if all are in use.
+    /// A free frame, to make a packet of: it has no bytes until [`Frame::set_len`] gives it some. `None` if all are in use.
     pub fn allocate(&mut self) -> Option<Frame> {
         self.core.pool.take()
     }

@@ -12,7 +12,7 @@ use crate::packet::{Fragment, Packet, Transport, protocol};
 use crate::port::Frame;
 use crate::time::Time;
 
-/// What the sender is told.
+/// What the sender of a packet is told when it could not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpError {
     /// The time to live or hop limit ran out.

@@ -22,7 +22,7 @@ pub(crate) struct Entry {
     pub(crate) burst: Vec<Packet>,
 }
 
-/// The channels of a worker.
+/// The channels of a worker, by number and by name.
 #[derive(Default)]
 pub struct Registry {
     entries: Vec<Entry>,

@@ -11,12 +11,12 @@ use super::Mode;
 pub enum XdpError {
     /// The kernel does not take the program.
     #[error(
-        "the kernel refuses the XDP program: {0}; it needs Linux 5.18 or newer, and root (CAP_BPF and CAP_NET_ADMIN)"
+        "the kernel refuses the XDP program: {0}; it needs Linux 5.18 or newer, and root (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
     )]
     Load(#[source] Box<aya::EbpfError>),
     /// The kernel's verifier does not take the program.
     #[error(
-        "the kernel refuses the XDP program {name}: {source}; it needs Linux 5.18 or newer, and root (CAP_BPF and CAP_NET_ADMIN)"
+        "the kernel refuses the XDP program {name}: {source}; it needs Linux 5.18 or newer, and root (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
     )]
     LoadProgram {
         /// Name of the program.

@@ -16,9 +16,7 @@ pub enum AfXdpError {
         interface: String,
     },
     /// The process may not open AF_XDP sockets.
-    #[error(
-        "{doing} is not permitted: run as root, or give the program CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
-    )]
+    #[error("{doing} is not permitted: run as root, or give the program CAP_NET_RAW")]
     NotPermitted {
         /// What was refused.
         doing: String,
