@@ -131,6 +131,8 @@ impl Queue {
                 let returned = self.shared.take_back(descriptor, Lent::Receive);
                 self.lent_receive -= usize::from(!matches!(returned, Returned::NotLent));
                 if let Returned::Frame(frame) = returned {
+                    // Another core may have written it: the whole burst is on its way before the first is looked at.
+                    frame.prefetch();
                     bytes += frame.len() as u64;
                     count += 1;
                     burst.push(frame);
