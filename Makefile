@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=PATH)
 
-.PHONY: build demo test bench bench-classifier bench-traffic check ebpf check-ebpf setup clean
+.PHONY: build demo test bench bench-classifier bench-packet-path bench-traffic check ebpf check-ebpf setup clean
 
 # The `netchannel` command: target/release/netchannel.
 build: setup
@@ -23,10 +23,14 @@ test: setup
 	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked
 
 # All benchmarks.
-bench: bench-classifier bench-traffic
+bench: bench-classifier bench-packet-path bench-traffic
 
 bench-classifier: setup
 	cargo bench --locked --package netchannel-benches --bench classifier
+
+# What a packet costs in the dispatcher and the channels, without a kernel.
+bench-packet-path: setup
+	cargo bench --locked --package netchannel-benches --bench packet_path
 
 # Packets per second and TCP throughput through this NAT and its peers. Options: make bench-traffic ARGS=--help
 bench-traffic: build

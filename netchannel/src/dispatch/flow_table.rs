@@ -1,6 +1,7 @@
 //! The flow table: one exact-match entry in front of the classifier says which channel a flow belongs to and what that
 //! channel noted about it. Bounded, owned by one worker, stamped with the rule set's generation.
 
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use ahash::RandomState;
@@ -11,7 +12,7 @@ use crate::packet::Headers;
 use crate::time::Time;
 
 /// What makes two packets one flow: arrival interface, addresses, protocol and ports (or ICMP identifier).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowKey {
     /// Source address.
     pub source: IpAddr,
@@ -25,6 +26,28 @@ pub struct FlowKey {
     pub protocol: u8,
     /// The interface that the packets arrive on.
     pub interface: InterfaceId,
+}
+
+impl Hash for FlowKey {
+    /// In as few pieces as there are: the hash is made for each packet.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                state.write_u64(u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits()));
+            }
+            (source, destination) => {
+                for address in [source, destination] {
+                    match address {
+                        IpAddr::V4(address) => state.write_u32(address.to_bits()),
+                        IpAddr::V6(address) => state.write_u128(address.to_bits()),
+                    }
+                }
+            }
+        }
+        let ports = u64::from(self.source_port) << 48 | u64::from(self.destination_port) << 32;
+        state.write_u64(ports | u64::from(self.interface.0) << 8 | u64::from(self.protocol));
+    }
 }
 
 impl FlowKey {

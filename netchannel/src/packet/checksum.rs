@@ -26,7 +26,7 @@ pub const fn add(one: u16, other: u16) -> u16 {
 #[inline]
 pub fn pseudo_sum(source: IpAddr, destination: IpAddr, protocol: u8, length: u64) -> u16 {
     let address = |address: IpAddr| match address {
-        IpAddr::V4(v4) => words(&v4.octets()),
+        IpAddr::V4(v4) => u64::from(v4.to_bits() >> 16) + u64::from(v4.to_bits() & 0xffff),
         IpAddr::V6(v6) => words(&v6.octets()),
     };
     fold(address(source) + address(destination) + u64::from(protocol) + length)

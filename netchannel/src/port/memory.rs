@@ -61,7 +61,7 @@ impl MemoryWire {
         sent
     }
 
-    /// Takes the next packet that the port transmitted.
+    /// Takes a copy of the next packet that the port transmitted.
     pub fn sent(&self) -> Option<Vec<u8>> {
         self.wire
             .borrow_mut()
@@ -70,7 +70,12 @@ impl MemoryWire {
             .map(|frame| frame.bytes().to_vec())
     }
 
-    /// Takes all packets that the port transmitted.
+    /// Takes the frames of all packets that the port transmitted, without copying them.
+    pub fn take_sent(&self) -> Vec<Frame> {
+        self.wire.borrow_mut().from_port.drain(..).collect()
+    }
+
+    /// Takes copies of all packets that the port transmitted.
     pub fn sent_all(&self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.sent()).collect()
     }
