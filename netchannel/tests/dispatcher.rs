@@ -197,6 +197,8 @@ fn unroutable_packets_are_dropped_for_a_reason_and_answered_where_that_is_due() 
     let mut test = TestBox::new(FORWARD);
     for (destination, reason, answered) in [
         ("198.51.100.7", DropReason::RouteBlackhole, false),
+        ("198.51.101.7", DropReason::RouteUnreachable, true),
+        ("198.51.102.7", DropReason::RouteProhibited, true),
         ("192.0.3.1", DropReason::NoRoute, true),
         ("224.0.0.5", DropReason::NotForwarded, false),
         ("169.254.1.1", DropReason::NotForwarded, false),

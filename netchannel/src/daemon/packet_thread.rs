@@ -17,6 +17,7 @@ use crate::setup::{self, ChannelPlan, Layout};
 use crate::time::Clock;
 use crate::worker::{self, Handle, Mailbox};
 use crate::xdp::{AttachedMode, XdpProgram};
+use xdp_prog::QUEUES_PER_INTERFACE;
 
 /// What the kernel and the socket need in front of a packet in its chunk.
 const HEADROOM: u32 = 256;
@@ -192,9 +193,18 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
 fn open_ports(config: &Config, layout: &Layout) -> Result<(Umem, Vec<AfXdpPort>), DaemonError> {
     let mut options = Vec::new();
     for device in &layout.devices {
+        let queues = afxdp::queues_of(&device.name)?;
+        if queues > QUEUES_PER_INTERFACE {
+            log::warn!(
+                "{} has {queues} queues, of which {QUEUES_PER_INTERFACE} are served; packets of the others go to the kernel: \
+                 give it fewer (ethtool -L {} combined N)",
+                device.name,
+                device.name
+            );
+        }
         options.push(PortOptions {
             interface: device.name.clone(),
-            queues: 0..afxdp::queues_of(&device.name)?,
+            queues: 0..queues.min(QUEUES_PER_INTERFACE),
             receive_ring: config.rings.receive,
             transmit_ring: config.rings.transmit,
         });
@@ -208,8 +218,17 @@ fn open_ports(config: &Config, layout: &Layout) -> Result<(Umem, Vec<AfXdpPort>)
     } else {
         ZeroCopy::Auto
     };
+    let sockets: u32 = options.iter().map(|port| port.queues.len() as u32).sum();
+    let needed = sockets * (config.rings.fill + config.rings.transmit);
+    let frames = config.memory.frames.max(needed);
+    if frames > config.memory.frames {
+        log::info!(
+            "packet memory has {frames} frames instead of {}: {sockets} queues need them",
+            config.memory.frames
+        );
+    }
     let umem = UmemOptions {
-        frames: config.memory.frames,
+        frames,
         chunk_size: FRAME_SIZE,
         fill_ring: config.rings.fill,
         completion_ring: config.rings.completion,

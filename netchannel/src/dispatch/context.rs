@@ -110,7 +110,9 @@ impl<'a> Context<'a> {
                 match reason {
                     DropReason::NoRoute => self.answer(&packet, IcmpError::NetUnreachable),
                     DropReason::RouteProhibited => self.answer(&packet, IcmpError::Prohibited),
-                    DropReason::InterfaceDown => self.answer(&packet, IcmpError::HostUnreachable),
+                    DropReason::RouteUnreachable | DropReason::InterfaceDown => {
+                        self.answer(&packet, IcmpError::HostUnreachable)
+                    }
                     _ => {}
                 }
                 self.drop(packet, reason);

@@ -306,6 +306,10 @@ impl Dispatcher {
         }
         self.core.drop_waiting();
         self.transmit(now);
+        for port in &mut self.ports {
+            // A port that is gone takes its frames with it.
+            let _ = port.flush();
+        }
     }
 
     /// What became of all packets so far.

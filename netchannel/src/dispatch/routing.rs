@@ -53,6 +53,7 @@ pub(crate) fn way_to(network: &Network, interfaces: &Interfaces, destination: Ip
         Forwarding::Broadcast => return Way::None(DropReason::NotForwarded),
         Forwarding::NoRoute => return Way::None(DropReason::NoRoute),
         Forwarding::Refused(RouteKind::Blackhole) => return Way::None(DropReason::RouteBlackhole),
+        Forwarding::Refused(RouteKind::Unreachable) => return Way::None(DropReason::RouteUnreachable),
         Forwarding::Refused(_) => return Way::None(DropReason::RouteProhibited),
         Forwarding::LinkDown(_) => return Way::None(DropReason::InterfaceDown),
     };

@@ -6,11 +6,11 @@ use classifier::{Ipv4FiveTuple, Ipv4Rule, Ipv6FiveTuple, Ipv6Rule, Range, Rule, 
 
 use super::SetupError;
 use crate::channel::ChannelId;
-use crate::config::{AddressRange, Config, PortRange, RuleBox};
+use crate::config::{AddressRange, ChannelKind, Config, PortRange, RuleBox};
 use crate::dispatch::{Registry, RuleSet};
 
 /// Makes the rule set: the configured rules, and behind them, for each translator, that what is sent to its external
-/// addresses is its own. Packets that no rule matches go to the kernel.
+/// addresses is its own, and for each rule that forwards, that what comes back is forwarded too. Packets that no rule matches go to the kernel.
 ///
 /// # Errors
 /// If a rule names a channel that is not registered, or is more than the classifier can take.
@@ -23,20 +23,7 @@ pub fn rule_set(
     let mut rules = RuleSet::new(pass);
     for rule_box in config.rule_boxes() {
         let channel = find(channels, &rule_box.rule.channel)?;
-        let in_the_file = |source| SetupError::Rule {
-            position: rule_box.rule.position,
-            source,
-        };
-        if rule_box.rule.ipv4 {
-            rules
-                .insert_ipv4(ipv4_rule(&rule_box, channel))
-                .map_err(in_the_file)?;
-        }
-        if rule_box.rule.ipv6 {
-            rules
-                .insert_ipv6(ipv6_rule(&rule_box, channel))
-                .map_err(in_the_file)?;
-        }
+        insert(&mut rules, &rule_box, rule_box.rule.priority, channel)?;
     }
     for (channel, addresses) in claims {
         for &address in addresses {
@@ -46,7 +33,50 @@ pub fn rule_set(
             let _ = rules.insert_ipv4(rule);
         }
     }
+    for rule_box in config.rule_boxes().filter(|rule_box| forwards(config, rule_box)) {
+        let channel = find(channels, &rule_box.rule.channel)?;
+        insert(&mut rules, &way_back(rule_box), u32::MAX, channel)?;
+    }
     Ok(rules)
+}
+
+fn forwards(config: &Config, rule_box: &RuleBox<'_>) -> bool {
+    let channel = config.channel(&rule_box.rule.channel);
+    channel.is_some_and(|channel| channel.kind == ChannelKind::Forward)
+}
+
+/// The same box for the packets that answer those in it.
+fn way_back(rule_box: RuleBox<'_>) -> RuleBox<'_> {
+    RuleBox {
+        from: rule_box.to,
+        to: rule_box.from,
+        source_ports: rule_box.destination_ports,
+        destination_ports: rule_box.source_ports,
+        ..rule_box
+    }
+}
+
+fn insert(
+    rules: &mut RuleSet,
+    rule_box: &RuleBox<'_>,
+    priority: u32,
+    channel: ChannelId,
+) -> Result<(), SetupError> {
+    let in_the_file = |source| SetupError::Rule {
+        position: rule_box.rule.position,
+        source,
+    };
+    if rule_box.rule.ipv4 {
+        rules
+            .insert_ipv4(ipv4_rule(rule_box, priority, channel))
+            .map_err(in_the_file)?;
+    }
+    if rule_box.rule.ipv6 {
+        rules
+            .insert_ipv6(ipv6_rule(rule_box, priority, channel))
+            .map_err(in_the_file)?;
+    }
+    Ok(())
 }
 
 fn find(channels: &Registry, name: &str) -> Result<ChannelId, SetupError> {
@@ -55,8 +85,8 @@ fn find(channels: &Registry, name: &str) -> Result<ChannelId, SetupError> {
         .ok_or_else(|| SetupError::NoChannel(name.to_owned()))
 }
 
-fn ipv4_rule(rule_box: &RuleBox<'_>, channel: ChannelId) -> Ipv4Rule<ChannelId> {
-    let mut rule = Rule::any::<Ipv4FiveTuple>(rule_box.rule.priority, channel);
+fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv4Rule<ChannelId> {
+    let mut rule = Rule::any::<Ipv4FiveTuple>(priority, channel);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
@@ -70,8 +100,8 @@ fn ipv4_rule(rule_box: &RuleBox<'_>, channel: ChannelId) -> Ipv4Rule<ChannelId> 
     rule
 }
 
-fn ipv6_rule(rule_box: &RuleBox<'_>, channel: ChannelId) -> Ipv6Rule<ChannelId> {
-    let mut rule = Rule::any::<Ipv6FiveTuple>(rule_box.rule.priority, channel);
+fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv6Rule<ChannelId> {
+    let mut rule = Rule::any::<Ipv6FiveTuple>(priority, channel);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
@@ -97,4 +127,64 @@ fn set_ports_and_protocol<W: Word + From<u16>>(rule: &mut Rule<W, 5, ChannelId>,
 /// Ranges of a configuration have their first value first.
 fn range<W: Word>(first: W, last: W) -> Range<W> {
     Range::new(first, last).unwrap_or(Range::exact(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{Drop, Forward, Pass};
+    use crate::dispatch::FlowKey;
+    use crate::interface::InterfaceId;
+
+    const TEXT: &str = r#"
+        [[interface]]
+        name = "lan"
+        role = "inside"
+        [[interface]]
+        name = "wan"
+        role = "outside"
+        [[channel]]
+        name = "routed"
+        type = "forward"
+        [[rule]]
+        priority = 1
+        from = "10.0.0.0/24"
+        to = "192.0.2.0/24"
+        protocol = "tcp"
+        destination_ports = "80"
+        channel = "routed"
+        [[rule]]
+        priority = 2
+        from = "192.0.2.66"
+        channel = "drop"
+    "#;
+
+    #[test]
+    fn rules_decide_in_their_order_and_what_comes_back_of_a_forwarded_flow_is_forwarded() {
+        let config = Config::parse(TEXT, "test.toml").unwrap();
+        let mut channels = Registry::new();
+        let drop = channels.register("drop", Box::new(Drop)).unwrap();
+        let pass = channels.register("pass", Box::new(Pass)).unwrap();
+        let routed = channels.register("routed", Box::new(Forward)).unwrap();
+        let external = Ipv4Addr::new(198, 51, 100, 7);
+        let rules = rule_set(&config, &channels, &[(drop, vec![external])]).unwrap();
+        let decide = |source: &str, source_port, destination: &str, destination_port| {
+            rules.decide(&FlowKey {
+                source: source.parse().unwrap(),
+                destination: destination.parse().unwrap(),
+                source_port,
+                destination_port,
+                protocol: 6,
+                interface: InterfaceId(0),
+            })
+        };
+        assert_eq!(decide("10.0.0.2", 5000, "192.0.2.1", 80), routed);
+        assert_eq!(decide("192.0.2.1", 80, "10.0.0.2", 5000), routed);
+        // The way back gives way to rules that say otherwise.
+        assert_eq!(decide("192.0.2.66", 80, "10.0.0.2", 5000), drop);
+        assert_eq!(decide("10.0.0.2", 5000, "192.0.2.1", 81), pass);
+        assert_eq!(decide("192.0.2.1", 81, "10.0.0.2", 5000), pass);
+        assert_eq!(decide("203.0.113.1", 81, "198.51.100.7", 5000), drop);
+        assert_eq!(decide("fd00::1", 80, "fd00::2", 5000), pass);
+    }
 }

@@ -81,6 +81,14 @@ pub fn network() -> NetworkBuilder {
             "198.51.100.0/24".parse().unwrap(),
             RouteKind::Blackhole,
         ))
+        .route(Route::refusing(
+            "198.51.101.0/24".parse().unwrap(),
+            RouteKind::Unreachable,
+        ))
+        .route(Route::refusing(
+            "198.51.102.0/24".parse().unwrap(),
+            RouteKind::Prohibit,
+        ))
         .neighbour(LAN, ip("10.0.0.2"), HOST_MAC)
         .neighbour(LAN, ip("fd00::2"), HOST_MAC)
         .neighbour(WAN, ip("2001:db8::2"), ROUTER_MAC)
