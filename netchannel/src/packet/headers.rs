@@ -372,3 +372,7 @@ fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
         .and_then(|rest| rest.first_chunk())
         .map(|two| u16::from_be_bytes(*two))
 }
+
+#[cfg(test)]
+#[path = "headers_tests.rs"]
+mod tests;
