@@ -4,7 +4,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
-AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=PATH)
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo env "PATH=$(PATH)" "HOME=$(HOME)")
 
 .PHONY: build demo test bench bench-classifier bench-packet-path bench-traffic check ebpf check-ebpf setup clean
 

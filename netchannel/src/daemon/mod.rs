@@ -21,6 +21,7 @@ use crate::worker::{self, Handle};
 use crate::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
 
 use inspect::Inspector;
+use offloads::Offloads;
 pub use packet_thread::OpenPort;
 use packet_thread::PacketThread;
 
@@ -132,11 +133,12 @@ pub struct Daemon {
     events: Receiver<Event>,
     sender: Sender<Event>,
     // Fields are dropped in their order: first nobody asks any more, then the kernel has its packets back, then the
-    // packet thread ends.
+    // packet thread ends, and last the cards do again what they did before.
     server: Option<Server>,
     xdp: Arc<Mutex<XdpProgram>>,
     worker: PacketThread,
     monitor: MonitorHandle,
+    _offloads: Offloads,
 }
 
 impl Daemon {
@@ -163,7 +165,7 @@ impl Daemon {
         let layout = setup::layout(&config, &links)?;
         let channels = setup::channels(&config, &links, custom)?;
         let claims = channels.claims.clone();
-        offloads::prepare(&layout);
+        let offloads = Offloads::turn_off(&layout);
         warn_of_kernel_ports(&config);
 
         for device in &layout.devices {
@@ -198,6 +200,7 @@ impl Daemon {
             xdp,
             worker,
             monitor,
+            _offloads: offloads,
         };
         // Asked for before the program is attached: from the first packet on it knows what to do.
         daemon.set_interest()?;

@@ -3,24 +3,58 @@
 use crate::network::ethtool::{Ethtool, Offload, OffloadChange};
 use crate::setup::Layout;
 
-/// Turns off what would make frames arrive other than they were sent: the stripping of VLAN tags and the merging of
-/// segments. Each change is logged.
-pub(super) fn prepare(layout: &Layout) {
-    let ethtool = match Ethtool::open() {
-        Ok(ethtool) => ethtool,
-        Err(error) => return log::warn!("offloads can't be looked at: {error}"),
-    };
-    for device in &layout.devices {
-        for offload in [Offload::ReceiveVlan, Offload::ReceiveMerging] {
-            turn_off(&ethtool, &device.name, offload);
+/// Offloads that were turned off. Dropped, it turns them on again.
+pub(super) struct Offloads {
+    changed: Vec<(String, Offload)>,
+}
+
+impl Offloads {
+    /// Turns off what would make frames arrive other than they were sent: the stripping of VLAN tags and the merging of
+    /// segments. Each change is logged.
+    pub(super) fn turn_off(layout: &Layout) -> Self {
+        let mut changed = Vec::new();
+        match Ethtool::open() {
+            Ok(ethtool) => {
+                for device in &layout.devices {
+                    for offload in [Offload::ReceiveVlan, Offload::ReceiveMerging] {
+                        if turn_off(&ethtool, &device.name, offload) {
+                            changed.push((device.name.clone(), offload));
+                        }
+                    }
+                }
+            }
+            Err(error) => log::warn!("offloads can't be looked at: {error}"),
+        }
+        Self { changed }
+    }
+}
+
+impl Drop for Offloads {
+    fn drop(&mut self) {
+        let Ok(ethtool) = Ethtool::open() else { return };
+        for (interface, offload) in &self.changed {
+            // An interface that is gone took its settings with it.
+            if let Err(error) = ethtool.turn_on(interface, *offload) {
+                log::debug!("{interface}: {} stays off: {error}", offload.name());
+            }
         }
     }
 }
 
-fn turn_off(ethtool: &Ethtool, interface: &str, offload: Offload) {
+/// Turns an offload off and says whether it was on.
+fn turn_off(ethtool: &Ethtool, interface: &str, offload: Offload) -> bool {
     match ethtool.turn_off(interface, offload) {
-        Ok(OffloadChange::Changed) => log::info!("{interface}: turned {} off", offload.name()),
-        Ok(OffloadChange::AlreadyOff) => {}
-        Err(error) => log::warn!("{interface}: {} could not be turned off: {error}", offload.name()),
+        Ok(OffloadChange::Changed) => {
+            log::info!(
+                "{interface}: turned {} off for as long as this runs",
+                offload.name()
+            );
+            true
+        }
+        Ok(OffloadChange::AlreadyOff) => false,
+        Err(error) => {
+            log::warn!("{interface}: {} could not be turned off: {error}", offload.name());
+            false
+        }
     }
 }
