@@ -185,7 +185,8 @@ impl Dispatcher {
         }
         let key = FlowKey::of(&headers, interface);
         let id = self.core.flows.find(&key).unwrap_or_else(|| {
-            let channel = self.rules.decide(&key);
+            let role = self.core.interfaces.get(interface).role;
+            let channel = self.rules.decide(&key, role);
             self.channels.entry(channel).counters.flows += 1;
             self.core.flows.open(key, channel, now)
         });
@@ -249,7 +250,8 @@ impl Dispatcher {
         let ready = self.core.settle(now);
         for packet in ready {
             let key = FlowKey::of(&packet.headers, packet.interface);
-            let channel = self.rules.decide(&key);
+            let role = self.core.interfaces.get(packet.interface).role;
+            let channel = self.rules.decide(&key, role);
             let entry = self.channels.entry(channel);
             if entry.burst.is_empty() {
                 self.busy.push(channel);

@@ -7,12 +7,15 @@ use classifier::{Classifier, InsertError, Ipv4Key, Ipv4Rule, Ipv6Key, Ipv6Rule, 
 
 use super::flow_table::FlowKey;
 use crate::channel::ChannelId;
+use crate::interface::Role;
 
 /// The rules of both families. What no rule matches goes to `otherwise`.
 #[derive(Debug)]
 pub struct RuleSet {
     ipv4: Ipv4Trie<ChannelId>,
     ipv6: Ipv6Trie<ChannelId>,
+    /// For packets from outside, tried before the others.
+    answers: Ipv4Trie<ChannelId>,
     otherwise: ChannelId,
 }
 
@@ -22,6 +25,7 @@ impl RuleSet {
         Self {
             ipv4: Ipv4Trie::new(),
             ipv6: Ipv6Trie::new(),
+            answers: Ipv4Trie::new(),
             otherwise,
         }
     }
@@ -42,9 +46,18 @@ impl RuleSet {
         self.ipv6.insert(rule).map(drop)
     }
 
-    /// Rules of both families.
+    /// Adds a rule for what comes in by an outside interface, to be tried before all that are for both sides: a translator's answers
+    /// come to ports drawn by lot, which no other rule may take for a service's.
+    ///
+    /// # Errors
+    /// See [`InsertError`].
+    pub fn insert_answer(&mut self, rule: Ipv4Rule<ChannelId>) -> Result<(), InsertError> {
+        self.answers.insert(rule).map(drop)
+    }
+
+    /// Rules of all kinds.
     pub fn len(&self) -> usize {
-        self.ipv4.len() + self.ipv6.len()
+        self.ipv4.len() + self.ipv6.len() + self.answers.len()
     }
 
     /// Whether there is no rule.
@@ -52,13 +65,19 @@ impl RuleSet {
         self.len() == 0
     }
 
-    /// The channel of a flow.
-    pub fn decide(&self, key: &FlowKey) -> ChannelId {
+    /// The channel of a flow that comes in by an interface of this role.
+    pub fn decide(&self, key: &FlowKey, role: Role) -> ChannelId {
         let (source_port, destination_port, protocol) = (key.source_port, key.destination_port, key.protocol);
         let found = match (key.source, key.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let key = Ipv4Key::five_tuple(source, destination, source_port, destination_port, protocol);
-                self.ipv4.lookup(&key).map(|found| found.action)
+                let answer = match role {
+                    Role::Inside => None,
+                    Role::Outside => self.answers.lookup(&key),
+                };
+                answer
+                    .or_else(|| self.ipv4.lookup(&key))
+                    .map(|found| found.action)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let key = Ipv6Key::five_tuple(source, destination, source_port, destination_port, protocol);

@@ -9,8 +9,9 @@ use crate::channel::ChannelId;
 use crate::config::{AddressRange, ChannelKind, Config, PortRange, RuleBox};
 use crate::dispatch::{Registry, RuleSet};
 
-/// Makes the rule set: the configured rules, and behind them, for each translator, that what is sent to its external
-/// addresses is its own, and for each rule that forwards, that what comes back is forwarded too. Packets that no rule matches go to the kernel.
+/// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from outside
+/// before the configured rules, from inside behind them; and for each rule that forwards, that what comes back is forwarded too if no
+/// other rule matches. Packets that no rule matches go to the kernel.
 ///
 /// # Errors
 /// If a rule names a channel that is not registered, or is more than the classifier can take.
@@ -25,19 +26,43 @@ pub fn rule_set(
         let channel = find(channels, &rule_box.rule.channel)?;
         insert(&mut rules, &rule_box, rule_box.rule.priority, channel)?;
     }
-    for (channel, addresses) in claims {
-        for &address in addresses {
-            let mut rule = Rule::any::<Ipv4FiveTuple>(u32::MAX, *channel);
-            rule.ranges[dimension::DESTINATION_ADDRESS] = Range::exact(address.to_bits());
-            // An address and no more always fits.
-            let _ = rules.insert_ipv4(rule);
-        }
-    }
+    claim(config, claims, &mut rules);
     for rule_box in config.rule_boxes().filter(|rule_box| forwards(config, rule_box)) {
         let channel = find(channels, &rule_box.rule.channel)?;
         insert(&mut rules, &way_back(rule_box), u32::MAX, channel)?;
     }
     Ok(rules)
+}
+
+/// Gives translators what is sent to their addresses. They may share an address if their ports differ: what has no port goes to the
+/// first of them.
+fn claim(config: &Config, claims: &[(ChannelId, Vec<Ipv4Addr>)], rules: &mut RuleSet) {
+    let to_address = |address: &Ipv4Addr, channel, priority| {
+        let mut rule = Rule::any::<Ipv4FiveTuple>(priority, channel);
+        rule.ranges[dimension::DESTINATION_ADDRESS] = Range::exact(address.to_bits());
+        rule
+    };
+    let translators = config.channels.iter().filter_map(|channel| match &channel.kind {
+        ChannelKind::Nat(nat) => Some(nat),
+        ChannelKind::Forward | ChannelKind::Custom => None,
+    });
+    // Claims are made for the translators in their order. An address and a range of ports always fit.
+    for (nat, (channel, addresses)) in translators.zip(claims) {
+        for (address, ports) in addresses
+            .iter()
+            .flat_map(|address| nat.ports.iter().map(move |ports| (address, ports)))
+        {
+            let mut rule = to_address(address, *channel, 0);
+            rule.ranges[dimension::DESTINATION_PORT] = range(ports.first.into(), ports.last.into());
+            let _ = rules.insert_answer(rule);
+        }
+    }
+    for (channel, addresses) in claims {
+        for address in addresses {
+            let _ = rules.insert_answer(to_address(address, *channel, u32::MAX));
+            let _ = rules.insert_ipv4(to_address(address, *channel, u32::MAX));
+        }
+    }
 }
 
 fn forwards(config: &Config, rule_box: &RuleBox<'_>) -> bool {
@@ -134,7 +159,7 @@ mod tests {
     use super::*;
     use crate::channel::{Drop, Forward, Pass};
     use crate::dispatch::FlowKey;
-    use crate::interface::InterfaceId;
+    use crate::interface::{InterfaceId, Role};
 
     const TEXT: &str = r#"
         [[interface]]
@@ -159,6 +184,17 @@ mod tests {
         channel = "drop"
     "#;
 
+    fn key(source: &str, source_port: u16, destination: &str, destination_port: u16) -> FlowKey {
+        FlowKey {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            source_port,
+            destination_port,
+            protocol: 6,
+            interface: InterfaceId(0),
+        }
+    }
+
     #[test]
     fn rules_decide_in_their_order_and_what_comes_back_of_a_forwarded_flow_is_forwarded() {
         let config = Config::parse(TEXT, "test.toml").unwrap();
@@ -168,15 +204,13 @@ mod tests {
         let routed = channels.register("routed", Box::new(Forward)).unwrap();
         let external = Ipv4Addr::new(198, 51, 100, 7);
         let rules = rule_set(&config, &channels, &[(drop, vec![external])]).unwrap();
-        let decide = |source: &str, source_port, destination: &str, destination_port| {
-            rules.decide(&FlowKey {
-                source: source.parse().unwrap(),
-                destination: destination.parse().unwrap(),
-                source_port,
-                destination_port,
-                protocol: 6,
-                interface: InterfaceId(0),
-            })
+        let decide = |source, source_port, destination, destination_port| {
+            let role = if destination == "192.0.2.1" {
+                Role::Inside
+            } else {
+                Role::Outside
+            };
+            rules.decide(&key(source, source_port, destination, destination_port), role)
         };
         assert_eq!(decide("10.0.0.2", 5000, "192.0.2.1", 80), routed);
         assert_eq!(decide("192.0.2.1", 80, "10.0.0.2", 5000), routed);
@@ -186,5 +220,53 @@ mod tests {
         assert_eq!(decide("192.0.2.1", 81, "10.0.0.2", 5000), pass);
         assert_eq!(decide("203.0.113.1", 81, "198.51.100.7", 5000), drop);
         assert_eq!(decide("fd00::1", 80, "fd00::2", 5000), pass);
+    }
+
+    const SHARING: &str = r#"
+        [[interface]]
+        name = "lan"
+        role = "inside"
+        [[interface]]
+        name = "wan"
+        role = "outside"
+        [[channel]]
+        name = "first"
+        type = "nat"
+        external = "wan"
+        ports = ["1024-1999", "4000-4999"]
+        [[channel]]
+        name = "second"
+        type = "nat"
+        external = "wan"
+        ports = "2000-2999"
+        [[rule]]
+        from = "10.0.0.0/25"
+        channel = "first"
+        [[rule]]
+        from = "10.0.0.128/25"
+        channel = "second"
+        [[rule]]
+        priority = 1000
+        channel = "drop"
+    "#;
+
+    #[test]
+    fn translators_get_their_answers_by_port_whatever_the_rules_say() {
+        let config = Config::parse(SHARING, "test.toml").unwrap();
+        let mut channels = Registry::new();
+        let drop = channels.register("drop", Box::new(Drop)).unwrap();
+        channels.register("pass", Box::new(Pass)).unwrap();
+        let first = channels.register("first", Box::new(Forward)).unwrap();
+        let second = channels.register("second", Box::new(Forward)).unwrap();
+        let address = vec![Ipv4Addr::new(198, 51, 100, 7)];
+        let rules = rule_set(&config, &channels, &[(first, address.clone()), (second, address)]).unwrap();
+        let from_outside = |port| rules.decide(&key("192.0.2.1", 80, "198.51.100.7", port), Role::Outside);
+        let decided = [1024, 1999, 2000, 2999, 4000, 4999].map(from_outside);
+        assert_eq!(decided, [first, first, second, second, first, first]);
+        // Without a port, and beyond all ports.
+        assert_eq!([0, 3000].map(from_outside), [first, first]);
+        let from_inside = |source| rules.decide(&key(source, 5000, "198.51.100.7", 2000), Role::Inside);
+        let decided = ["10.0.0.1", "10.0.0.200", "10.9.9.9"].map(from_inside);
+        assert_eq!(decided, [first, second, drop]);
     }
 }
