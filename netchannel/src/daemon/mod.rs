@@ -14,9 +14,11 @@ use crate::channel::ChannelId;
 use crate::config::{Config, XdpMode};
 use crate::control::{Server, ServerError};
 use crate::dispatch::PortFailed;
-use crate::network::{InterfaceIndex, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork};
+use crate::network::{
+    InterfaceIndex, Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork,
+};
 use crate::port::afxdp::AfXdpError;
-use crate::setup::{self, CustomChannels, Layout, SetupError};
+use crate::setup::{self, CustomChannels, Device, Layout, SetupError};
 use crate::worker::{self, Handle};
 use crate::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
 
@@ -40,6 +42,19 @@ pub enum DaemonError {
     /// The XDP program can't be loaded, attached or told what to do.
     #[error(transparent)]
     Xdp(#[from] XdpError),
+    /// Packets of full size would not fit the frames that sockets receive into: they would be the kernel's, and be lost there.
+    #[error(
+        "interface `{interface}` has an MTU of {mtu} bytes, more than the {longest} that are served; set it lower, here and on the \
+         other hosts of the link: `ip link set dev {interface} mtu {longest}`"
+    )]
+    Mtu {
+        /// The device.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
+        /// The largest that works.
+        longest: u32,
+    },
     /// A socket can't be opened.
     #[error(transparent)]
     AfXdp(#[from] AfXdpError),
@@ -168,10 +183,11 @@ impl Daemon {
         let offloads = Offloads::turn_off(&layout);
         warn_of_kernel_ports(&config);
 
+        let frame_capacity = packet_thread::frame_capacity();
         for device in &layout.devices {
             refuse_if_taken(&device.name)?;
+            refuse_if_too_large(device, &links, frame_capacity)?;
         }
-        let frame_capacity = packet_thread::frame_capacity();
         let xdp = Arc::new(Mutex::new(XdpProgram::load(frame_capacity)?));
         let (sender, events) = channel();
         let (worker, ports) = PacketThread::start(
@@ -391,6 +407,20 @@ fn warn_of_kernel_ports(config: &Config) {
                 channel.name
             );
         }
+    }
+}
+
+/// Refuses a device whose packets of full size, with an Ethernet header and two VLAN tags, are longer than a frame's capacity.
+fn refuse_if_too_large(device: &Device, links: &Links, frame_capacity: u32) -> Result<(), DaemonError> {
+    const LONGEST_ETHERNET_HEADER: u32 = 22;
+    let longest = frame_capacity - LONGEST_ETHERNET_HEADER;
+    match links.get(device.index) {
+        Some(link) if link.mtu > longest => Err(DaemonError::Mtu {
+            interface: device.name.clone(),
+            mtu: link.mtu,
+            longest,
+        }),
+        _ => Ok(()),
     }
 }
 
