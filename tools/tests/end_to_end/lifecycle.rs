@@ -1,0 +1,82 @@
+//! Ends, expected and not, and what the kernel does with the traffic afterwards.
+
+use std::os::unix::process::ExitStatusExt;
+
+use netchannel_benches::daemon::{Daemon, Launch};
+use netchannel_benches::namespace::scratch_directory;
+use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, INSIDE_NETWORK, Lab, Options, SERVER};
+use netchannel_benches::traffic::udp::EchoServer;
+use nix::sys::signal::Signal;
+
+use crate::site::{
+    Site, TRANSLATE_ALL, TRANSLATOR, check_traffic, eventually, exchange_udp, has_program, lab, launch,
+    reaches,
+};
+
+#[test]
+fn sigterm_and_sigint_stop_it_cleanly() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut site = Site::new();
+        assert!(has_program(&site.lab, "lan") && has_program(&site.lab, "wan"));
+        check_traffic(&site.lab);
+        site.stop(signal);
+        assert!(
+            site.daemon.log().contains(signal.as_str()),
+            "{}",
+            site.daemon.log()
+        );
+        // The box does not forward by itself: nothing crosses any more, and the box is still there.
+        assert!(!reaches(&site.lab.inside, SERVER));
+        assert!(reaches(&site.lab.inside, BOX_INSIDE) && reaches(&site.lab.server, BOX_OUTSIDE));
+    }
+}
+
+/// Lets the kernel forward between inside and server, untranslated.
+fn let_the_kernel_forward(lab: &Lab) {
+    lab.middle
+        .set_parameter("ipv4/ip_forward", "1")
+        .expect("a parameter");
+    lab.server
+        .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))
+        .expect("a route");
+}
+
+#[test]
+fn after_kill_9_the_kernel_has_its_traffic_and_a_new_start_works() {
+    let lab = lab(&Options::default());
+    let_the_kernel_forward(&lab);
+    let echo = EchoServer::start(&lab.server, (SERVER, 0).into()).expect("a port");
+    let seen_by_server = || echo.peers().iter().map(|peer| peer.ip()).collect::<Vec<_>>();
+    let scratch = scratch_directory().expect("a directory");
+    let launch = Launch {
+        directory: Some(scratch.path().to_owned()),
+        ..launch(&[TRANSLATOR, TRANSLATE_ALL].concat())
+    };
+
+    let mut daemon = Daemon::start(&lab.middle, &launch).expect("it gets ready");
+    assert!(exchange_udp(&lab, echo.address(), 1, 1).intact());
+    assert_eq!(seen_by_server(), [BOX_OUTSIDE]);
+    let socket = daemon.socket();
+    daemon.process().kill();
+    let status = daemon.process().ended().expect("a child").expect("it has ended");
+    assert_eq!(status.signal(), Some(9));
+    for interface in ["lan", "wan"] {
+        eventually("the XDP program is gone", || !has_program(&lab, interface));
+    }
+    assert!(exchange_udp(&lab, echo.address(), 1, 1).intact());
+    assert!(
+        seen_by_server().contains(&INSIDE.into()),
+        "the kernel forwards as it is"
+    );
+    assert!(reaches(&lab.inside, BOX_INSIDE) && reaches(&lab.server, BOX_OUTSIDE));
+    drop(daemon);
+
+    assert!(socket.exists(), "nobody removed it");
+    let again = Daemon::start(&lab.middle, &launch).expect("what was left is no obstacle");
+    let before = echo.peers().len();
+    assert!(exchange_udp(&lab, echo.address(), 3, 1).intact());
+    assert_eq!(echo.peers().len(), before + 3);
+    let site = Site { daemon: again, lab };
+    check_traffic(&site.lab);
+    site.finish();
+}

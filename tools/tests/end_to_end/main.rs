@@ -1,0 +1,19 @@
+//! The daemon end to end: the debug binary in network namespaces, with real sockets on both sides. Needs root.
+
+mod channels;
+mod frames;
+mod icmp;
+mod inspection;
+mod kernel;
+mod lifecycle;
+mod link_layer;
+mod links;
+mod modes;
+mod mtu;
+mod neighbours;
+mod replay;
+mod routes;
+mod site;
+mod starting;
+mod tcp;
+mod udp;
