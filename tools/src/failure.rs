@@ -28,7 +28,7 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Failure::General(error) => {
-                eprintln!("netchannel: {error:#}");
+                eprintln!("netchannel: {}", with_causes(error));
                 ExitCode::from(1)
             }
             Failure::Usage(message) => {
@@ -47,6 +47,17 @@ impl Failure {
             }
         }
     }
+}
+
+/// An error and its causes, but for those that it has told already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Tells what clap says: help and version are no errors.
@@ -68,4 +79,17 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
         || error
             .downcast_ref()
             .is_some_and(|error: &serde_json::Error| error.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let error = anyhow::anyhow!("no such file")
+            .context("a.toml: no such file")
+            .context("reading failed");
+        assert_eq!(with_causes(&error), "reading failed: a.toml: no such file");
+    }
 }

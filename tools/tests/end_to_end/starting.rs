@@ -162,6 +162,11 @@ fn who_is_not_root_is_told() {
     let status = process.wait(PATIENCE).expect("it ends");
     let log = fs::read_to_string(&log).expect("its log");
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(reason(&log).contains("root"), "{log}");
+    let reason = reason(&log);
+    assert!(
+        reason.contains("root") && reason.ends_with("Operation not permitted (os error 1)"),
+        "{reason}"
+    );
+    assert_eq!(reason.matches("failed to create map").count(), 1, "{reason}");
     assert!(!has_program(&lab, "lan") && !has_program(&lab, "wan"));
 }
