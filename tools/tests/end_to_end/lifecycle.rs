@@ -1,10 +1,14 @@
 //! Ends, expected and not, and what the kernel does with the traffic afterwards.
 
 use std::os::unix::process::ExitStatusExt;
+use std::thread;
+use std::time::Duration;
 
 use netchannel_benches::daemon::{Daemon, Launch};
 use netchannel_benches::namespace::scratch_directory;
+use netchannel_benches::service::PATIENCE;
 use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, INSIDE_NETWORK, Lab, Options, SERVER};
+use netchannel_benches::traffic::stream::{Sink, throughput};
 use netchannel_benches::traffic::udp::EchoServer;
 use nix::sys::signal::Signal;
 
@@ -13,10 +17,20 @@ use crate::site::{
     reaches,
 };
 
+/// What the box's interfaces do for the kernel.
+fn offloads(lab: &Lab) -> [String; 2] {
+    ["lan", "wan"].map(|interface| {
+        let list = lab.middle.command(&format!("ethtool -k {interface}"));
+        list.expect("ethtool")
+    })
+}
+
 #[test]
 fn sigterm_and_sigint_stop_it_cleanly() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut site = Site::new();
+        let lab = lab(&Options::default());
+        let before = offloads(&lab);
+        let mut site = Site::on(lab, &[TRANSLATOR, TRANSLATE_ALL].concat());
         assert!(has_program(&site.lab, "lan") && has_program(&site.lab, "wan"));
         check_traffic(&site.lab);
         site.stop(signal);
@@ -25,6 +39,7 @@ fn sigterm_and_sigint_stop_it_cleanly() {
             "{}",
             site.daemon.log()
         );
+        assert_eq!(offloads(&site.lab), before);
         // The box does not forward by itself: nothing crosses any more, and the box is still there.
         assert!(!reaches(&site.lab.inside, SERVER));
         assert!(reaches(&site.lab.inside, BOX_INSIDE) && reaches(&site.lab.server, BOX_OUTSIDE));
@@ -79,4 +94,31 @@ fn after_kill_9_the_kernel_has_its_traffic_and_a_new_start_works() {
     let site = Site { daemon: again, lab };
     check_traffic(&site.lab);
     site.finish();
+}
+
+/// The same with streams under way: the end does not wait for theirs.
+#[test]
+fn it_ends_in_the_middle_of_traffic() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let mut site = Site::new();
+        let Site { daemon, lab } = &mut site;
+        let sink = Sink::start(&lab.server, (SERVER, 0).into()).expect("a port");
+        thread::scope(|scope| {
+            let streams = scope.spawn(|| lab.inside.run(|| throughput(&sink, 4, Duration::from_secs(2))));
+            eventually("bytes", || sink.bytes() > 5_000_000);
+            let process = daemon.process();
+            process.signal(signal).expect("it runs");
+            let status = process.wait(PATIENCE).expect("it ends");
+            let expected = (signal == Signal::SIGTERM).then_some(0);
+            assert_eq!(status.code(), expected, "{}", daemon.log());
+            for interface in ["lan", "wan"] {
+                eventually("the XDP program is gone", || !has_program(lab, interface));
+            }
+            assert!(reaches(&lab.inside, BOX_INSIDE) && reaches(&lab.server, BOX_OUTSIDE));
+            streams
+                .join()
+                .expect("sockets")
+                .expect("no more bytes are no error");
+        });
+    }
 }
