@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::channel::ChannelId;
-use crate::config::{Config, XdpMode};
+use crate::config::{ChannelKind, Config, External, XdpMode};
 use crate::control::{Server, ServerError};
 use crate::dispatch::PortFailed;
 use crate::network::{
@@ -331,6 +331,7 @@ impl Daemon {
             | NetworkEvent::LinkRemoved { .. }
             | NetworkEvent::Missed => {
                 self.check_devices()?;
+                self.warn_of_lost_addresses();
                 // The old interest stays if the new one can't be set.
                 if let Err(error) = self.set_interest() {
                     log::error!("the XDP program does not know the box's new addresses: {error}");
@@ -339,6 +340,31 @@ impl Daemon {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A translator keeps the address that its interface had at the start: the mappings are known by it outside.
+    fn warn_of_lost_addresses(&self) {
+        let links = &self.network.load().links;
+        let translators = self
+            .config
+            .channels
+            .iter()
+            .filter_map(|channel| match &channel.kind {
+                ChannelKind::Nat(nat) => Some((&channel.name, &nat.external)),
+                ChannelKind::Forward | ChannelKind::Custom => None,
+            });
+        // Claims are made for the translators in their order.
+        for ((channel, external), (_, addresses)) in translators.zip(&self.claims) {
+            let External::Interface(interface) = external else {
+                continue;
+            };
+            if let Some(lost) = addresses.iter().find(|&&address| !links.is_local(address.into())) {
+                log::warn!(
+                    "channel {channel} translates to {lost}, which {interface} does not have any more; \
+                     start again to translate to the address that it has now"
+                );
+            }
+        }
     }
 
     fn is_ours(&self, index: InterfaceIndex) -> bool {
@@ -395,7 +421,7 @@ fn warn_of_kernel_ports(config: &Config) {
         return;
     };
     for channel in &config.channels {
-        if let crate::config::ChannelKind::Nat(nat) = &channel.kind
+        if let ChannelKind::Nat(nat) = &channel.kind
             && let Some(ports) = nat
                 .ports
                 .iter()

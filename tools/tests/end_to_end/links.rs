@@ -84,3 +84,18 @@ fn an_interface_that_is_removed_ends_the_daemon_with_its_name() {
         assert!(!site.daemon.socket().exists());
     }
 }
+
+/// Outside, the mappings are known by the address that the interface had at the start.
+#[test]
+fn an_external_address_that_goes_is_told() {
+    let site = Site::new();
+    check_traffic(&site.lab);
+    let middle = &site.lab.middle;
+    middle.ip("addr add 198.51.100.7/24 dev wan").expect("an address");
+    middle
+        .ip("addr del 198.51.100.1/24 dev wan")
+        .expect("one address less");
+    let said = "channel internet translates to 198.51.100.1, which wan does not have any more";
+    eventually("a warning", || site.daemon.log().contains(said));
+    site.finish();
+}
