@@ -1,6 +1,7 @@
 //! A laboratory with the daemon at work in its box, and what all tests do with it.
 
 use std::collections::HashSet;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Once;
 use std::thread;
@@ -242,9 +243,12 @@ impl Drop for Site {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("The daemon wrote:\n{}", self.daemon.log());
-            if let Ok(drops) = self.daemon.show_text("drops") {
-                eprintln!("{drops}");
+            for report in ["drops", "ports"].map(|what| self.daemon.show_text(what)) {
+                eprintln!("{}", report.unwrap_or_default());
             }
+            // The second column counts what the kernel's own queues dropped, for all namespaces: who loads the machine loses packets.
+            let queues = fs::read_to_string("/proc/net/softnet_stat");
+            eprintln!("/proc/net/softnet_stat:\n{}", queues.unwrap_or_default());
         }
     }
 }
