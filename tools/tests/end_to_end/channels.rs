@@ -1,10 +1,10 @@
 //! The channels `drop`, `pass` and `forward`, chosen by rules.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
 use netchannel_benches::topology::{
-    BOX_INSIDE, BOX_OUTSIDE, BOX_OUTSIDE_V6, INSIDE, INSIDE_NETWORK, INSIDE_V6, Lab, Options, SERVER,
-    SERVER_V6,
+    BOX_INSIDE, BOX_OUTSIDE, BOX_OUTSIDE_V6, INSIDE, INSIDE_V6, Options, SERVER, SERVER_V6,
 };
 use netchannel_benches::traffic::Live;
 use netchannel_benches::traffic::http::{HttpServer, Method, parallel};
@@ -12,22 +12,27 @@ use netchannel_benches::traffic::probe::{Answer, Hop, Probe, UNREACHABLE, probe,
 use netchannel_benches::traffic::udp::{EchoServer, echo_many};
 
 use crate::site::{
-    ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_tcp, check_traffic, exchange_udp, lab, reaches,
+    ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_tcp, check_traffic, eventually, exchange_udp, lab,
+    let_the_kernel_forward, let_the_server_answer_inside, reaches,
 };
 
 /// Who the server sees.
 fn seen(echo: &EchoServer) -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = echo.peers().iter().map(SocketAddr::ip).collect();
-    addresses.dedup();
-    addresses
+    let addresses: BTreeSet<IpAddr> = echo.peers().iter().map(SocketAddr::ip).collect();
+    addresses.into_iter().collect()
+}
+
+/// A rule before those of no priority.
+fn first_rule(matches: &str, channel: &str) -> String {
+    format!("[[rule]]\npriority = 10\n{matches}\nchannel = \"{channel}\"\n")
 }
 
 #[test]
 fn what_a_rule_drops_does_not_cross() {
-    let rule = "[[rule]]\npriority = 10\nprotocol = \"udp\"\ndestination_ports = \"9000-9999\"\nchannel = \"drop\"\n";
+    let rule = first_rule("protocol = \"udp\"\ndestination_ports = \"9000-9999\"", "drop");
     let site = Site::on(
         lab(&Options::default()),
-        &[TRANSLATOR, TRANSLATE_ALL, rule].concat(),
+        &[TRANSLATOR, TRANSLATE_ALL, &rule].concat(),
     );
     let [below, forbidden, above] = [8999, 9500, 10_000]
         .map(|port| EchoServer::start(&site.lab.server, (SERVER, port).into()).expect("a port"));
@@ -50,10 +55,10 @@ fn what_a_rule_drops_does_not_cross() {
 #[test]
 fn rules_without_addresses_let_answers_in() {
     let last = "[[rule]]\npriority = 1000\nchannel = \"drop\"\n";
-    let ports = "[[rule]]\npriority = 10\nprotocol = [\"udp\", \"tcp\"]\ndestination_ports = \"1024-32767\"\nchannel = \"drop\"\n";
+    let ports = "protocol = [\"udp\", \"tcp\"]\ndestination_ports = \"1024-32767\"";
     let site = Site::on(
         lab(&Options::default()),
-        &[TRANSLATOR, TRANSLATE_ALL, last, ports].concat(),
+        &[TRANSLATOR, TRANSLATE_ALL, last, &first_rule(ports, "drop")].concat(),
     );
     let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
     let outcome = exchange_udp(&site.lab, echo.address(), 10, 3);
@@ -67,11 +72,12 @@ fn rules_without_addresses_let_answers_in() {
 #[test]
 fn two_translators_share_an_address() {
     let first = TRANSLATOR.replace("external = \"wan\"", "external = \"wan\"\nports = \"1024-9999\"");
-    let second = "[[channel]]\nname = \"guests\"\ntype = \"nat\"\nexternal = \"wan\"\nports = [\"10000-10099\", \"20000-29999\"]\n";
-    let rule = "[[rule]]\npriority = 10\nfrom = \"10.77.0.128/25\"\nchannel = \"guests\"\n";
+    let second = "[[channel]]\nname = \"guests\"\ntype = \"nat\"\nexternal = \"wan\"\n\
+                  ports = [\"10000-10099\", \"20000-29999\"]\n";
+    let rule = first_rule("from = \"10.77.0.128/25\"", "guests");
     let site = Site::on(
         lab(&Options::default()),
-        &[&first, second, rule, TRANSLATE_ALL].concat(),
+        &[&first, second, &rule, TRANSLATE_ALL].concat(),
     );
     let guest = Ipv4Addr::new(10, 77, 0, 200);
     site.lab.add_inside_address(guest).expect("an address");
@@ -96,22 +102,15 @@ fn two_translators_share_an_address() {
     site.finish();
 }
 
-/// Lets the kernel of the box forward, and the server answer the inside host.
-fn let_the_kernel_forward(lab: &Lab) {
-    lab.middle
-        .set_parameter("ipv4/ip_forward", "1")
-        .expect("a parameter");
-    lab.server
-        .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))
-        .expect("a route");
-}
-
 #[test]
 fn what_a_rule_passes_is_the_kernels() {
     let lab = lab(&Options::default());
     let_the_kernel_forward(&lab);
-    let rule = "[[rule]]\npriority = 10\nprotocol = [\"udp\", \"tcp\"]\ndestination_ports = [53, 80]\nchannel = \"pass\"\n";
-    let site = Site::on(lab, &[TRANSLATOR, TRANSLATE_ALL, rule].concat());
+    let rule = first_rule(
+        "protocol = [\"udp\", \"tcp\"]\ndestination_ports = [53, 80]",
+        "pass",
+    );
+    let site = Site::on(lab, &[TRANSLATOR, TRANSLATE_ALL, &rule].concat());
     let [passed, translated] =
         [53, 54].map(|port| EchoServer::start(&site.lab.server, (SERVER, port).into()).expect("a port"));
     for echo in [&passed, &translated] {
@@ -176,9 +175,7 @@ fn router() -> Site {
         ipv6: true,
         ..Options::default()
     });
-    lab.server
-        .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))
-        .expect("a route");
+    let_the_server_answer_inside(&lab);
     lab.server
         .ip(&format!("-6 route add fd77::/64 via {BOX_OUTSIDE_V6}"))
         .expect("a route");
@@ -250,7 +247,7 @@ fn what_is_too_big_for_ipv6_is_told() {
         UdpSocket::bind((INSIDE_V6, 0)).expect("a port")
     });
     socket.send_to(&[7; 2000], target).expect("sent");
-    crate::site::eventually("the path's MTU", || {
+    eventually("the path's MTU", || {
         let route = site.lab.inside.ip(&format!("-6 route get {SERVER_V6}"));
         route.is_ok_and(|route| route.contains("mtu 1500"))
     });
@@ -263,17 +260,14 @@ fn what_is_too_big_for_ipv6_is_told() {
     site.finish();
 }
 
-/// Two channels beside each other: one network is routed, the rest translated.
+/// Two channels beside each other: what goes to one host is routed and so are its answers, the rest is translated.
 #[test]
 fn rules_choose_among_channels() {
     let lab = lab(&Options::default());
-    lab.server
-        .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))
-        .expect("a route");
-    let routed = "[[channel]]\nname = \"routed\"\ntype = \"forward\"\n\
-                  [[rule]]\npriority = 1\nfrom = \"10.77.0.0/24\"\nto = \"198.51.100.2\"\nchannel = \"routed\"\n\
-                  [[rule]]\npriority = 1\nto = \"10.77.0.0/24\"\nchannel = \"routed\"\n";
-    let site = Site::on(lab, &[TRANSLATOR, routed, TRANSLATE_ALL].concat());
+    let_the_server_answer_inside(&lab);
+    let routed = "[[channel]]\nname = \"routed\"\ntype = \"forward\"\n";
+    let rule = first_rule("from = \"10.77.0.0/24\"\nto = \"198.51.100.2\"", "routed");
+    let site = Site::on(lab, &[TRANSLATOR, routed, &rule, TRANSLATE_ALL].concat());
     site.lab
         .server
         .ip("addr add 198.51.100.3/24 dev eth0")
@@ -287,9 +281,10 @@ fn rules_choose_among_channels() {
     }
     assert_eq!(seen(&direct), [INSIDE]);
     assert_eq!(seen(&translated), [BOX_OUTSIDE]);
+    assert_eq!(site.drops().passed, 0);
     let closed = Probe {
         timeout: ON_ITS_WAY,
-        ..Probe::to(std::net::SocketAddrV4::new(SERVER, 9))
+        ..Probe::to(SocketAddrV4::new(SERVER, 9))
     };
     let answer = site.lab.inside.run(|| probe(&closed)).expect("a socket");
     assert!(

@@ -7,14 +7,14 @@ use std::time::Duration;
 use netchannel_benches::daemon::{Daemon, Launch};
 use netchannel_benches::namespace::scratch_directory;
 use netchannel_benches::service::PATIENCE;
-use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, INSIDE_NETWORK, Lab, Options, SERVER};
+use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, Lab, Options, SERVER};
 use netchannel_benches::traffic::stream::{Sink, throughput};
 use netchannel_benches::traffic::udp::EchoServer;
 use nix::sys::signal::Signal;
 
 use crate::site::{
     Site, TRANSLATE_ALL, TRANSLATOR, check_traffic, eventually, exchange_udp, has_program, lab, launch,
-    reaches,
+    let_the_kernel_forward, reaches,
 };
 
 /// What the box's interfaces do for the kernel.
@@ -44,16 +44,6 @@ fn sigterm_and_sigint_stop_it_cleanly() {
         assert!(!reaches(&site.lab.inside, SERVER));
         assert!(reaches(&site.lab.inside, BOX_INSIDE) && reaches(&site.lab.server, BOX_OUTSIDE));
     }
-}
-
-/// Lets the kernel forward between inside and server, untranslated.
-fn let_the_kernel_forward(lab: &Lab) {
-    lab.middle
-        .set_parameter("ipv4/ip_forward", "1")
-        .expect("a parameter");
-    lab.server
-        .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))
-        .expect("a route");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Interfaces of other kinds: peers that leave checksums to the network card, more than one queue, generic XDP.
 
 use netchannel::control::report::XdpMode;
-use netchannel_benches::topology::{
-    BOX_INSIDE, BOX_OUTSIDE, INSIDE, INSIDE_NETWORK, Offloads, Options, SERVER,
-};
+use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, Offloads, Options, SERVER};
 use netchannel_benches::traffic::udp::EchoServer;
 
-use crate::site::{Site, TRANSLATE_ALL, TRANSLATOR, check_tcp, check_traffic, exchange_udp, lab, reaches};
+use crate::site::{
+    Site, TRANSLATE_ALL, TRANSLATOR, check_tcp, check_traffic, exchange_udp, lab, let_the_kernel_forward,
+    reaches,
+};
 
 fn check(options: &Options) -> Site {
     let site = Site::with(options);
@@ -46,12 +47,7 @@ fn every_queue_is_served() {
 #[test]
 fn generic_mode_does_the_same() {
     let lab = lab(&Options::default());
-    lab.middle
-        .set_parameter("ipv4/ip_forward", "1")
-        .expect("a parameter");
-    lab.server
-        .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))
-        .expect("a route");
+    let_the_kernel_forward(&lab);
     let rule = "[[rule]]\npriority = 10\nprotocol = \"udp\"\ndestination_ports = 53\nchannel = \"pass\"\n";
     let configuration = [TRANSLATOR, TRANSLATE_ALL, rule].concat();
     let configuration = configuration.replace("role =", "mode = \"generic\"\nrole =");

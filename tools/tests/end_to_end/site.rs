@@ -12,7 +12,7 @@ use netchannel_benches::daemon::{Daemon, Launch};
 use netchannel_benches::namespace::{Namespace, sweep};
 use netchannel_benches::service::PATIENCE;
 use netchannel_benches::stop::wait_until;
-use netchannel_benches::topology::{INSIDE, Lab, Options, SERVER};
+use netchannel_benches::topology::{BOX_OUTSIDE, INSIDE, INSIDE_NETWORK, Lab, Options, SERVER};
 use netchannel_benches::traffic::http::{HttpServer, Method, parallel};
 use netchannel_benches::traffic::ping::{Ping, ping};
 use netchannel_benches::traffic::udp::{EchoServer, echo_many};
@@ -95,6 +95,21 @@ pub(crate) fn reaches(namespace: &Namespace, target: Ipv4Addr) -> bool {
 pub(crate) fn has_program(lab: &Lab, interface: &str) -> bool {
     let link = lab.middle.ip(&format!("-d link show dev {interface}"));
     link.expect("the interface is there").contains("prog/xdp")
+}
+
+/// Lets the server send to the inside host without a translator.
+pub(crate) fn let_the_server_answer_inside(lab: &Lab) {
+    lab.server
+        .ip(&format!("route add {INSIDE_NETWORK} via {BOX_OUTSIDE}"))
+        .expect("a route");
+}
+
+/// Lets the kernel of the box forward between inside and server, untranslated.
+pub(crate) fn let_the_kernel_forward(lab: &Lab) {
+    lab.middle
+        .set_parameter("ipv4/ip_forward", "1")
+        .expect("a parameter");
+    let_the_server_answer_inside(lab);
 }
 
 /// UDP from some sockets inside to the server and back.
@@ -246,7 +261,8 @@ impl Drop for Site {
             for report in ["drops", "ports"].map(|what| self.daemon.show_text(what)) {
                 eprintln!("{}", report.unwrap_or_default());
             }
-            // The second column counts what the kernel's own queues dropped, for all namespaces: who loads the machine loses packets.
+            // The second column counts what the kernel's queues dropped, for all namespaces: a machine under load
+            // from elsewhere loses packets.
             let queues = fs::read_to_string("/proc/net/softnet_stat");
             eprintln!("/proc/net/softnet_stat:\n{}", queues.unwrap_or_default());
         }
