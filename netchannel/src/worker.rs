@@ -16,6 +16,8 @@ use crate::time::{Clock, Time};
 const TICK: Duration = Duration::from_millis(100);
 /// How long a port's backlog waits for another attempt.
 const BACKLOG_WAIT: Duration = Duration::from_millis(1);
+/// How long it asks for more packets before it sleeps: under load packets come in spurts, and to be woken costs more than this.
+const PATIENCE: Duration = Duration::from_micros(50);
 /// Tasks that may wait for a worker.
 const MAILBOX: usize = 64;
 
@@ -121,14 +123,15 @@ pub fn mailbox() -> Result<(Handle, Mailbox), std::io::Error> {
 /// If a port is gone.
 pub fn run(dispatcher: &mut Dispatcher, mailbox: &Mailbox, clock: &Clock) -> Result<(), PortFailed> {
     let mut next_tick = clock.now() + TICK;
+    let mut last_work = Time::ZERO;
     loop {
         let now = clock.now();
-        let mut received = dispatcher.poll(now)?;
+        let mut is_busy = dispatcher.poll(now)? > 0;
         // One letter a burst, so that neither packets nor those who ask starve.
         match mailbox.letters.try_recv() {
             Ok(Letter::Task(task)) => {
                 task(dispatcher, now);
-                received += 1;
+                is_busy = true;
             }
             Ok(Letter::Stop) => return Ok(()),
             Err(_) => {}
@@ -137,7 +140,9 @@ pub fn run(dispatcher: &mut Dispatcher, mailbox: &Mailbox, clock: &Clock) -> Res
             dispatcher.tick(now);
             next_tick = now + TICK;
         }
-        if received == 0 {
+        if is_busy {
+            last_work = now;
+        } else if now.since(last_work) >= PATIENCE {
             wait(dispatcher, mailbox, next_tick.since(now));
         }
     }

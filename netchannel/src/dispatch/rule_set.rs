@@ -47,7 +47,7 @@ impl RuleSet {
     }
 
     /// Adds a rule for what comes in by an outside interface, to be tried before all that are for both sides: a translator's answers
-    /// come to ports drawn by lot, which no other rule may take for a service's.
+    /// come to ports drawn by lot, which no rule about ports may take for a service's.
     ///
     /// # Errors
     /// See [`InsertError`].

@@ -9,8 +9,8 @@ use crate::channel::ChannelId;
 use crate::config::{AddressRange, ChannelKind, Config, PortRange, RuleBox};
 use crate::dispatch::{Registry, RuleSet};
 
-/// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from outside
-/// before the configured rules, from inside behind them; and for each rule that forwards, that what comes back is forwarded too if no
+/// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from inside
+/// behind the configured rules, from outside before those that do not say where packets come from; and for each rule that forwards, that what comes back is forwarded too if no
 /// other rule matches. Packets that no rule matches go to the kernel.
 ///
 /// # Errors
@@ -25,6 +25,12 @@ pub fn rule_set(
     for rule_box in config.rule_boxes() {
         let channel = find(channels, &rule_box.rule.channel)?;
         insert(&mut rules, &rule_box, rule_box.rule.priority, channel)?;
+    }
+    for rule_box in config.rule_boxes().filter(names_outside_hosts) {
+        let channel = find(channels, &rule_box.rule.channel)?;
+        for &address in claims.iter().flat_map(|(_, addresses)| addresses) {
+            insert_for_address(&mut rules, &rule_box, channel, address)?;
+        }
     }
     claim(config, claims, &mut rules);
     for rule_box in config.rule_boxes().filter(|rule_box| forwards(config, rule_box)) {
@@ -52,7 +58,7 @@ fn claim(config: &Config, claims: &[(ChannelId, Vec<Ipv4Addr>)], rules: &mut Rul
             .iter()
             .flat_map(|address| nat.ports.iter().map(move |ports| (address, ports)))
         {
-            let mut rule = to_address(address, *channel, 0);
+            let mut rule = to_address(address, *channel, u32::MAX - 1);
             rule.ranges[dimension::DESTINATION_PORT] = range(ports.first.into(), ports.last.into());
             let _ = rules.insert_answer(rule);
         }
@@ -63,6 +69,34 @@ fn claim(config: &Config, claims: &[(ChannelId, Vec<Ipv4Addr>)], rules: &mut Rul
             let _ = rules.insert_ipv4(to_address(address, *channel, u32::MAX));
         }
     }
+}
+
+/// Whether a box says where packets come from, and not just that they may come from anywhere: such a one holds for what comes to a
+/// translator's address too.
+fn names_outside_hosts(rule_box: &RuleBox<'_>) -> bool {
+    let anywhere = AddressRange::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+    rule_box.rule.ipv4 && rule_box.from.is_some_and(|from| from != anywhere)
+}
+
+/// The part of a box that is about this address.
+fn insert_for_address(
+    rules: &mut RuleSet,
+    rule_box: &RuleBox<'_>,
+    channel: ChannelId,
+    address: Ipv4Addr,
+) -> Result<(), SetupError> {
+    if rule_box.to.is_some_and(|to| !to.contains(address.into())) {
+        return Ok(());
+    }
+    let rule_box = RuleBox {
+        to: Some(AddressRange::V4(address, address)),
+        ..*rule_box
+    };
+    let rule = ipv4_rule(&rule_box, rule_box.rule.priority, channel);
+    rules.insert_answer(rule).map_err(|source| SetupError::Rule {
+        position: rule_box.rule.position,
+        source,
+    })
 }
 
 fn forwards(config: &Config, rule_box: &RuleBox<'_>) -> bool {
@@ -247,11 +281,19 @@ mod tests {
         channel = "second"
         [[rule]]
         priority = 1000
+        from = "0.0.0.0/0"
+        channel = "drop"
+        [[rule]]
+        from = "203.0.113.0/24"
+        channel = "drop"
+        [[rule]]
+        from = "203.0.114.0/24"
+        to = "10.0.0.1"
         channel = "drop"
     "#;
 
     #[test]
-    fn translators_get_their_answers_by_port_whatever_the_rules_say() {
+    fn translators_get_their_answers_by_port_unless_a_rule_names_where_they_come_from() {
         let config = Config::parse(SHARING, "test.toml").unwrap();
         let mut channels = Registry::new();
         let drop = channels.register("drop", Box::new(Drop)).unwrap();
@@ -263,6 +305,8 @@ mod tests {
         let from_outside = |port| rules.decide(&key("192.0.2.1", 80, "198.51.100.7", port), Role::Outside);
         let decided = [1024, 1999, 2000, 2999, 4000, 4999].map(from_outside);
         assert_eq!(decided, [first, first, second, second, first, first]);
+        let from = |source| rules.decide(&key(source, 80, "198.51.100.7", 2000), Role::Outside);
+        assert_eq!(["203.0.113.9", "203.0.114.9"].map(from), [drop, second]);
         // Without a port, and beyond all ports.
         assert_eq!([0, 3000].map(from_outside), [first, first]);
         let from_inside = |source| rules.decide(&key(source, 5000, "198.51.100.7", 2000), Role::Inside);
