@@ -233,7 +233,7 @@ impl Core {
         self.totals.held += 1;
     }
 
-    /// Takes out the packets that need not wait any more because their next hop's address is known or their way changed. Those that
+    /// Takes out the packets that need not wait any more, because their next hop's address is known or its link is gone. Those that
     /// waited too long are dropped, and their senders told.
     pub(crate) fn settle(&mut self, now: Time) -> Vec<Packet> {
         let mut ready = Vec::new();
