@@ -180,7 +180,6 @@ impl Daemon {
         let layout = setup::layout(&config, &links)?;
         let channels = setup::channels(&config, &links, custom)?;
         let claims = channels.claims.clone();
-        let offloads = Offloads::turn_off(&layout);
         warn_of_kernel_ports(&config);
 
         let frame_capacity = packet_thread::frame_capacity();
@@ -188,6 +187,7 @@ impl Daemon {
             refuse_if_taken(&device.name)?;
             refuse_if_too_large(device, &links, frame_capacity)?;
         }
+        let offloads = Offloads::turn_off(&layout);
         let xdp = Arc::new(Mutex::new(XdpProgram::load(frame_capacity)?));
         let (sender, events) = channel();
         let (worker, ports) = PacketThread::start(

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use super::kernel::KernelHandover;
 use super::{DaemonError, Event};
 use crate::config::{Config, FRAME_SIZE};
-use crate::dispatch::{Dispatcher, Parts};
+use crate::dispatch::{Dispatcher, Parts, PortFailed};
 use crate::network::ethtool::Ethtool;
 use crate::network::{Resolver, SharedNetwork};
 use crate::port::PacketIo;
@@ -122,6 +122,20 @@ impl Drop for PacketThread {
 
 type Opened = SyncSender<Result<Vec<OpenPort>, DaemonError>>;
 
+/// Tells the daemon that the thread has ended, also when it panicked: nobody else would.
+struct Farewell<'a> {
+    events: &'a Sender<Event>,
+    ended: Result<(), PortFailed>,
+}
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        let ended = std::mem::replace(&mut self.ended, Ok(()));
+        // A daemon that is gone need not be told.
+        let _ = self.events.send(Event::WorkerEnded(ended));
+    }
+}
+
 fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
     let mut dispatcher = match open(plan) {
         Ok((dispatcher, ports)) => {
@@ -134,10 +148,13 @@ fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
             return;
         }
     };
+    let mut farewell = Farewell {
+        events,
+        ended: Ok(()),
+    };
     let clock = Clock::start();
-    let ended = worker::run(&mut dispatcher, mailbox, &clock);
+    farewell.ended = worker::run(&mut dispatcher, mailbox, &clock);
     dispatcher.cleanup(clock.now());
-    let _ = events.send(Event::WorkerEnded(ended));
 }
 
 fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
@@ -253,5 +270,31 @@ fn describe(port: &AfXdpPort, umem: &Umem) -> OpenPort {
         mode: None,
         options: port.options().clone(),
         umem: umem.options().clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_thread_is_told() {
+        let (events, told) = channel();
+        let thread = std::thread::spawn({
+            let events = events.clone();
+            move || {
+                let _farewell = Farewell {
+                    events: &events,
+                    ended: Ok(()),
+                };
+                panic!("a channel of somebody's own failed");
+            }
+        });
+        assert!(thread.join().is_err());
+        // The daemon keeps a sender itself: without the farewell there would be nothing to receive.
+        assert!(matches!(told.try_recv(), Ok(Event::WorkerEnded(Ok(())))));
+        drop(events);
     }
 }
