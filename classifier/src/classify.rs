@@ -63,6 +63,9 @@ pub trait Classifier<W: Word, const D: usize>: Lookup<W, D> {
 
     /// Takes a rule out and returns it. `None` if it is no longer there.
     fn remove(&mut self, id: RuleId) -> Option<Rule<W, D, Self::Action>>;
+
+    /// Takes all rules out. Their ids are not given again.
+    fn clear(&mut self);
 }
 
 /// Why a rule was not inserted.

@@ -79,6 +79,7 @@ mod slab;
 mod word;
 
 pub mod linear;
+pub mod live;
 pub mod trie;
 
 pub use classify::{Classifier, InsertError, Lookup, MAX_BATCH};

@@ -110,6 +110,10 @@ impl<S: Schema<D>, A, const D: usize> Classifier<S::Word, D> for Linear<S, A, D>
         }
         Some(Rule::new(ranges, found.priority, found.action))
     }
+
+    fn clear(&mut self) {
+        self.rules = Vec::new();
+    }
 }
 
 #[cfg(test)]

@@ -199,6 +199,16 @@ where
         Ok(())
     }
 
+    fn clear(&mut self) -> Result<(), TestCaseError> {
+        self.structure.clear();
+        self.oracle.clear();
+        prop_assert!(self.structure.is_empty());
+        for (id, _) in self.live.drain(..) {
+            prop_assert_eq!(self.structure.get(id), None);
+        }
+        Ok(())
+    }
+
     fn compare(&self, keys: &[Key<S::Word, D>]) -> Result<(), TestCaseError> {
         let mut batch = vec![None; keys.len()];
         self.structure.lookup_batch(keys, &mut batch);
@@ -214,7 +224,8 @@ where
     }
 }
 
-/// Changes one by one, lookups in between and at every rule's corners, and everything removed again.
+/// Changes one by one, lookups in between and at every rule's corners, and everything removed again, one
+/// by one and at once.
 fn agrees<S, C, const D: usize>(
     changes: &[Change<S::Word, D>],
     keys: &[Key<S::Word, D>],
@@ -245,7 +256,14 @@ where
         pair.compare(keys)?;
     }
     prop_assert_eq!(pair.structure.memory(), empty);
-    Ok(())
+    for change in changes {
+        pair.apply(change)?;
+    }
+    pair.clear()?;
+    pair.compare(keys)?;
+    prop_assert_eq!(pair.structure.memory(), empty);
+    // Ids go on where they were.
+    changes.iter().try_for_each(|change| pair.apply(change))
 }
 
 macro_rules! agree {

@@ -271,6 +271,13 @@ impl<S: Schema<D>, A, const D: usize> Classifier<S::Word, D> for Trie<S, A, D> {
         self.root = self.take(self.root, &ranges, entry);
         Some(Rule::new(ranges, found.priority, found.action))
     }
+
+    fn clear(&mut self) {
+        *self = Self {
+            next_sequence: self.next_sequence,
+            ..Self::new()
+        };
+    }
 }
 
 impl<S: Schema<D>, A, const D: usize> Default for Trie<S, A, D> {
