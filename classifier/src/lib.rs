@@ -80,6 +80,7 @@ mod word;
 
 pub mod linear;
 pub mod live;
+pub mod reclaim;
 pub mod trie;
 
 pub use classify::{Classifier, InsertError, Lookup, MAX_BATCH};
