@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use classifier::linear::Linear;
+use classifier::live::Mirrored;
 use classifier::trie::Trie;
 use classifier::{
     Classifier, InsertError, Ipv4FiveTuple, Ipv6FiveTuple, Key, Lookup, Match, Range, Rule, RuleId, Schema,
@@ -298,5 +299,17 @@ mod trie {
         ipv4_five_tuples Ipv4FiveTuple 5 30,
         ipv6_five_tuples Ipv6FiveTuple 5 20,
         six_dimensions SixWithFlag 6 30,
+    }
+}
+
+mod mirrored {
+    use super::*;
+
+    type MirroredTrie<S, A, const D: usize> = Mirrored<Trie<S, A, D>>;
+
+    agree! { MirroredTrie:
+        one_dimension_of_5_bits OneShort 1 50,
+        two_dimensions_with_wide_words TwoWide 2 20,
+        ipv4_five_tuples Ipv4FiveTuple 5 10,
     }
 }

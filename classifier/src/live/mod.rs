@@ -4,6 +4,13 @@
 //! a section, once per burst of keys, and looks up in it. A section sees the set as it was at one instant,
 //! from its start to its end: no change, and no half of one, appears while it is open. Readers never wait
 //! for the writer.
+//!
+//! [`Mirrored`] makes a writer and readers of any structure.
+
+mod mirrored;
+mod pair;
+
+pub use mirrored::{Mirrored, MirroredReader, MirroredSection};
 
 use crate::classify::{Classifier, InsertError, Lookup};
 use crate::rule::{Rule, RuleId};

@@ -42,7 +42,7 @@ mod domain;
 mod link;
 mod slabs;
 mod storage;
-mod sync;
+pub(crate) mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
