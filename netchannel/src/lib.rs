@@ -19,6 +19,7 @@
 //! | [`xdp`] | the XDP program: loading, attaching, and telling it what is wanted |
 //! | [`worker`] | the loop of the thread that owns a dispatcher, and how others ask it something |
 //! | [`control`] | the control socket and its client |
+//! | [`workload`] | rule sets and header traces for measuring classifiers: reading, writing and making them |
 //! | [`setup`] | from a configuration to the parts of a dispatcher |
 //! | [`interface`], [`drop_reason`], [`time`] | what the others share |
 //!
@@ -81,4 +82,5 @@ pub mod replay;
 pub mod setup;
 pub mod time;
 pub mod worker;
+pub mod workload;
 pub mod xdp;
