@@ -107,8 +107,9 @@ impl Lab {
         };
         for namespace in lab.namespaces() {
             namespace.set_parameter("ipv4/ip_forward", "0")?;
-            // Tests provoke many ICMP errors at once, and none may be held back.
-            namespace.set_parameter("ipv4/icmp_ratelimit", "0")?;
+            // Tests provoke many ICMP errors at once, and none may be held back: neither by the limit for each
+            // peer nor by the one for the whole host, a bucket of about 50, which `icmp_ratelimit` leaves on.
+            namespace.set_parameter("ipv4/icmp_ratemask", "0")?;
             if !options.ipv6 {
                 namespace.set_parameter("ipv6/conf/all/disable_ipv6", "1")?;
                 namespace.set_parameter("ipv6/conf/default/disable_ipv6", "1")?;

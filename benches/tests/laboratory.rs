@@ -1,7 +1,7 @@
 //! The laboratory itself, proven on the kernel's own translation and forwarding. Needs root.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use netchannel_benches::daemon::STANDARD_CONFIGURATION;
 use netchannel_benches::measure::{Processors, hardware_address, prepare_packets};
 use netchannel_benches::namespace::{Namespace, sweep};
 use netchannel_benches::process::words;
+use netchannel_benches::service::PATIENCE;
 use netchannel_benches::stop::wait_until;
 use netchannel_benches::subject::Subject;
 use netchannel_benches::topology::{
@@ -179,6 +180,32 @@ fn everything_crosses_a_masquerade() {
             mtu: 1400
         }
     );
+}
+
+fn unreachables_received(namespace: &Namespace) -> u64 {
+    let counters = namespace.command("cat /proc/net/snmp").expect("counters");
+    let mut icmp = counters.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+    let (names, values) = (icmp.next().expect("names"), icmp.next().expect("values"));
+    let position = names.split(' ').position(|name| name == "InDestUnreachs");
+    let value = values.split(' ').nth(position.expect("a counter of the kernel"));
+    value.and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[test]
+fn no_icmp_error_is_held_back() {
+    const DATAGRAMS: u64 = 200;
+    let lab = Lab::new(&Options::default()).expect("root");
+    lab.middle
+        .run(|| {
+            let socket = UdpSocket::bind((BOX_OUTSIDE, 0)).expect("a port");
+            for _ in 0..DATAGRAMS {
+                socket.send_to(b"anybody there?", (SERVER, 9)).expect("a route");
+            }
+            Ok(())
+        })
+        .expect("the namespace can be entered");
+    let all_told = || Ok((unreachables_received(&lab.middle) >= DATAGRAMS).then_some(()));
+    wait_until("an error for each datagram", PATIENCE, all_told).expect("nothing is held back");
 }
 
 #[test]
