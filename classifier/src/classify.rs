@@ -99,6 +99,17 @@ pub enum InsertError {
         /// How many rules there are.
         rules: usize,
     },
+    /// The structure would need more memory than it may use.
+    #[error(
+        "the rule would take memory use to {needed} bytes or more, the limit is {limit}: raise the limit, \
+         remove rules that overlap others, or use another structure"
+    )]
+    OutOfMemory {
+        /// What was needed in all when the insertion was given up, in bytes.
+        needed: usize,
+        /// How much is allowed, in bytes.
+        limit: usize,
+    },
 }
 
 /// Refuses ranges that are wider than their dimensions.

@@ -21,6 +21,7 @@
 //! | structure | lookup | all matches | insert | remove | memory |
 //! | --- | --- | --- | --- | --- | --- |
 //! | [`linear::Linear`] | O(*N d*) | O(*N d*) | O(*N*) | O(*N*) | O(*N d*) |
+//! | [`interval::Interval`] | O(*d* log *N*) | O(*d* log *N* + *k*) | worst case O(*d Nᵈ*): all that the rule covers | as an insertion | worst case O(*d Nᵈ*), limited |
 //! | [`trie::Trie`] | worst case O(min(*wᵈ*, *N p w*)), pruned | as a lookup, + O(*k* log *k*) | O(*p d w* + log *N*) | O(*p d w* + log *N*) | O(*d N p*) |
 //!
 //! # Example
@@ -78,6 +79,7 @@ mod schema;
 mod slab;
 mod word;
 
+pub mod interval;
 pub mod linear;
 pub mod live;
 pub mod reclaim;

@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
+use classifier::interval::Interval;
 use classifier::linear::Linear;
 use classifier::live::Mirrored;
 use classifier::trie::Trie;
@@ -155,12 +156,12 @@ struct Pair<S: Schema<D>, C, const D: usize> {
 
 impl<S: Schema<D>, C, const D: usize> Pair<S, C, D>
 where
-    C: Classifier<S::Word, D, Action = u32> + Default + Debug,
+    C: Classifier<S::Word, D, Action = u32> + Debug,
 {
-    fn new() -> Self {
+    fn new(structure: C) -> Self {
         Self {
             oracle: Linear::new(),
-            structure: C::default(),
+            structure,
             live: Vec::new(),
             schema: PhantomData,
         }
@@ -168,20 +169,28 @@ where
 
     fn apply(&mut self, change: &Change<S::Word, D>) -> Result<(), TestCaseError> {
         match change {
-            Change::Insert(rule) => match self.structure.insert(*rule) {
-                Ok(id) => {
-                    let reference = self
-                        .oracle
-                        .insert(*rule)
-                        .expect("the oracle takes what the structure takes");
-                    prop_assert_eq!(id.sequence(), reference.sequence());
-                    prop_assert_eq!(self.structure.get(id), self.oracle.get(reference));
-                    self.live.push((id, reference));
+            Change::Insert(rule) => {
+                let memory = self.structure.memory();
+                match self.structure.insert(*rule) {
+                    Ok(id) => {
+                        let reference = self
+                            .oracle
+                            .insert(*rule)
+                            .expect("the oracle takes what the structure takes");
+                        prop_assert_eq!(id.sequence(), reference.sequence());
+                        prop_assert_eq!(self.structure.get(id), self.oracle.get(reference));
+                        self.live.push((id, reference));
+                    }
+                    Err(error) => {
+                        let expected = matches!(
+                            error,
+                            InsertError::TooManyPrefixes { .. } | InsertError::OutOfMemory { .. }
+                        );
+                        prop_assert!(expected, "{error}");
+                        prop_assert_eq!(self.structure.memory(), memory, "refused");
+                    }
                 }
-                Err(error) => {
-                    prop_assert!(matches!(error, InsertError::TooManyPrefixes { .. }), "{error}");
-                }
-            },
+            }
             Change::Remove(index) if !self.live.is_empty() => self.remove(index.index(self.live.len()))?,
             Change::Remove(_) => {}
         }
@@ -228,14 +237,15 @@ where
 /// Changes one by one, lookups in between and at every rule's corners, and everything removed again, one
 /// by one and at once.
 fn agrees<S, C, const D: usize>(
+    structure: C,
     changes: &[Change<S::Word, D>],
     keys: &[Key<S::Word, D>],
 ) -> Result<(), TestCaseError>
 where
     S: Schema<D>,
-    C: Classifier<S::Word, D, Action = u32> + Default + Debug,
+    C: Classifier<S::Word, D, Action = u32> + Debug,
 {
-    let mut pair = Pair::<S, C, D>::new();
+    let mut pair = Pair::<S, C, D>::new(structure);
     let empty = pair.structure.memory();
     for (change, key) in changes.iter().zip(keys.iter().cycle()) {
         pair.apply(change)?;
@@ -268,7 +278,10 @@ where
 }
 
 macro_rules! agree {
-    ($structure:ident: $($name:ident $schema:ident $dimensions:literal $cases:literal,)*) => {
+    ($structure:ident: $($cases:tt)*) => {
+        agree! { $structure new (): $($cases)* }
+    };
+    ($structure:ident $new:ident $arguments:tt: $($name:ident $schema:ident $dimensions:literal $cases:literal,)*) => {
         $(proptest! {
             #![proptest_config(ProptestConfig::with_cases($cases))]
             #[test]
@@ -276,7 +289,8 @@ macro_rules! agree {
                 changes in changes::<$schema, $dimensions>(),
                 keys in keys::<$schema, $dimensions>(),
             ) {
-                agrees::<$schema, $structure<$schema, u32, $dimensions>, $dimensions>(&changes, &keys)?;
+                let structure = $structure::<$schema, u32, $dimensions>::$new $arguments;
+                agrees::<$schema, _, $dimensions>(structure, &changes, &keys)?;
             }
         })*
     };
@@ -311,5 +325,43 @@ mod mirrored {
         one_dimension_of_5_bits OneShort 1 50,
         two_dimensions_with_wide_words TwoWide 2 20,
         ipv4_five_tuples Ipv4FiveTuple 5 10,
+    }
+}
+
+mod interval {
+    use super::*;
+
+    agree! { Interval:
+        one_dimension_of_5_bits OneShort 1 200,
+        one_dimension_of_32_bits One 1 200,
+        one_dimension_of_128_bits OneWide 1 200,
+        two_dimensions_of_few_bits TwoShort 2 200,
+        two_dimensions Two 2 100,
+        two_dimensions_with_wide_words TwoWide 2 60,
+        three_dimensions Three 3 60,
+        three_dimensions_with_wide_words ThreeWide 3 30,
+        four_dimensions Four 4 60,
+        four_dimensions_with_wide_words FourWide 4 30,
+        ipv4_five_tuples Ipv4FiveTuple 5 30,
+        ipv6_five_tuples Ipv6FiveTuple 5 20,
+        six_dimensions SixWithFlag 6 30,
+    }
+}
+
+/// With so little memory that some insertions are refused, and change nothing.
+mod limited_interval {
+    use super::*;
+
+    agree! { Interval with_memory_limit (6_000):
+        one_dimension_of_32_bits One 1 50,
+        one_dimension_of_128_bits OneWide 1 50,
+        two_dimensions Two 2 50,
+        two_dimensions_with_wide_words TwoWide 2 30,
+        three_dimensions Three 3 30,
+        three_dimensions_with_wide_words ThreeWide 3 20,
+        four_dimensions Four 4 40,
+        ipv4_five_tuples Ipv4FiveTuple 5 30,
+        ipv6_five_tuples Ipv6FiveTuple 5 20,
+        six_dimensions SixWithFlag 6 20,
     }
 }
