@@ -279,7 +279,7 @@ where
 
 macro_rules! agree {
     ($structure:ident: $($cases:tt)*) => {
-        agree! { $structure new (): $($cases)* }
+        agree! { $structure default (): $($cases)* }
     };
     ($structure:ident $new:ident $arguments:tt: $($name:ident $schema:ident $dimensions:literal $cases:literal,)*) => {
         $(proptest! {
