@@ -73,6 +73,7 @@
 
 mod classify;
 mod key;
+mod prefetch;
 mod range;
 mod rule;
 mod schema;

@@ -111,6 +111,12 @@ impl<W: Word> Range<W> {
         self.low <= value && value <= self.high
     }
 
+    /// Whether the range holds the values of one prefix.
+    #[inline]
+    pub(crate) fn is_prefix(&self) -> bool {
+        Prefix::first_of(self.low, self.high).last() == self.high
+    }
+
     /// The fewest prefixes that together hold exactly the range's values, from low to high: at most
     /// 2*w* − 2 for values of *w* bits.
     pub(crate) fn prefixes(self) -> Prefixes<W> {
@@ -153,10 +159,31 @@ impl<W: Word> Prefix<W> {
         }
     }
 
+    /// The largest prefix that starts with the value `low` and ends at `high` or before.
+    #[inline]
+    pub(crate) fn first_of(low: W, high: W) -> Self {
+        let span = high - low;
+        let fits = if span == W::MAX {
+            W::BITS
+        } else {
+            (span + W::ONE).significant_bits() - 1
+        };
+        Self {
+            bits: low,
+            free: low.trailing_zeros().min(fits),
+        }
+    }
+
+    /// The highest value.
+    #[inline]
+    pub(crate) fn last(self) -> W {
+        self.bits + W::low_bits(self.free)
+    }
+
     fn range(self) -> Range<W> {
         Range {
             low: self.bits,
-            high: self.bits + W::low_bits(self.free),
+            high: self.last(),
         }
     }
 }
@@ -172,18 +199,8 @@ impl<W: Word> Iterator for Prefixes<W> {
 
     fn next(&mut self) -> Option<Prefix<W>> {
         let Range { low, high } = self.rest?;
-        // The largest aligned block that starts at `low` and ends within the range.
-        let span = high - low;
-        let fits = if span == W::MAX {
-            W::BITS
-        } else {
-            (span + W::ONE).significant_bits() - 1
-        };
-        let prefix = Prefix {
-            bits: low,
-            free: low.trailing_zeros().min(fits),
-        };
-        let end = prefix.range().high;
+        let prefix = Prefix::first_of(low, high);
+        let end = prefix.last();
         self.rest = (end < high).then(|| Range {
             low: end + W::ONE,
             high,

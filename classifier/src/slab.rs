@@ -2,6 +2,8 @@
 
 use std::ops::{Index, IndexMut};
 
+use crate::prefetch::prefetch;
+
 /// No value: the index that a slab never gives.
 pub(crate) const NIL: u32 = u32::MAX;
 
@@ -24,22 +26,17 @@ impl<T: Default> Slab<T> {
         self.values.len() - self.vacant.len()
     }
 
-    /// How many more values fit.
-    pub(crate) fn room(&self) -> usize {
-        NIL as usize - self.len()
-    }
-
     /// Allocated memory in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.values.capacity() * size_of::<T>() + self.vacant.capacity() * size_of::<u32>()
     }
 
-    /// Where the next value goes; there must be [`room`](Self::room).
+    /// Where the next value goes; there must be less than 2³² − 1 of them.
     pub(crate) fn next_index(&self) -> u32 {
         self.vacant.last().copied().unwrap_or(self.values.len() as u32)
     }
 
-    /// Stores the value and returns its index; there must be [`room`](Self::room).
+    /// Stores the value and returns its index; there must be less than 2³² − 1 of them.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         if let Some(index) = self.vacant.pop() {
             self.values[index as usize] = value;
@@ -57,6 +54,12 @@ impl<T: Default> Slab<T> {
             *self = Self::new();
         }
         value
+    }
+
+    /// Starts to load the value at an index into the cache.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        prefetch(&self.values, index as usize);
     }
 
     /// The value at the index, or whatever a vacant place holds; `None` beyond the end.

@@ -5,10 +5,21 @@ use std::hash::Hash;
 use std::ops::{Add, BitAnd, BitXor, Not, Sub};
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for u32 {}
-    impl Sealed for u128 {}
+    use crate::trie::Slot;
+
+    pub trait Sealed {
+        /// As many slots of a trie as fill up a node with a prefix of this word to one cache line.
+        type Slots: Copy + Default + std::fmt::Debug + Send + Sync + AsRef<[Slot]> + AsMut<[Slot]>;
+    }
+    impl Sealed for u32 {
+        type Slots = [Slot; 5];
+    }
+    impl Sealed for u128 {
+        type Slots = [Slot; 3];
+    }
 }
+
+pub(crate) use sealed::Sealed;
 
 /// An unsigned integer that is wide enough for the widest dimension of a [`Schema`](crate::Schema):
 /// `u32` (IPv4 addresses) or `u128` (IPv6 addresses).
@@ -56,6 +67,9 @@ pub trait Word:
     /// The word without its lowest `count` bits, shifted down; zero if `count` is at least
     /// [`BITS`](Self::BITS).
     fn without_low(self, count: u32) -> Self;
+
+    /// The lowest 32 bits.
+    fn low_u32(self) -> u32;
 }
 
 macro_rules! word {
@@ -84,6 +98,11 @@ macro_rules! word {
             #[inline]
             fn without_low(self, count: u32) -> Self {
                 self.checked_shr(count).unwrap_or(0)
+            }
+
+            #[inline]
+            fn low_u32(self) -> u32 {
+                self as u32
             }
         }
     };

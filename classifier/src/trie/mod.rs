@@ -1,18 +1,29 @@
 //! Multi-dimensional PATRICIA tries: memory in proportion to the rules, cheap changes.
 //!
-//! There is one trie per dimension. A node stands for a bit prefix; paths without a branch are
-//! compressed. A node where some rule's prefix ends points to the trie of the next dimension, which holds
-//! just the rules with exactly that prefix; the nodes of the last dimension hold the rules.
+//! There is one trie per dimension. A node stands for a bit prefix and looks at the six bits behind it at
+//! once, so it has a place for each of the 63 prefixes that are up to five bits longer than its own, and for
+//! 64 children; paths without a branch are compressed. Behind a prefix where some rule's range ends is the
+//! trie of the next dimension, which holds just the rules with exactly that prefix.
 //!
-//! A lookup walks down the bits of the key. Every node on the way at which rules end leads to a trie of the next
-//! dimension that has to be searched too, since a short prefix may belong to a better rule. Each node
-//! knows the best rule below it, so subtrees that can't win are left out.
+//! Two things keep the tries small. What leads to a single rule holds no more nodes, in this and all
+//! further dimensions, until a second rule comes; the rule itself says what is left to compare. And a
+//! dimension in which all rules behind a prefix accept any value takes no node.
 //!
-//! Ranges that are no prefix are split into prefixes, and a rule is stored for each combination over the
-//! dimensions, up to [`MAX_PREFIXES`].
+//! A lookup walks down the bits of the key. Every prefix on the way at which rules end leads to a trie of the
+//! next dimension that has to be searched too, since a short prefix may belong to a better rule. The
+//! longest is searched first. Each place knows the best priority behind it, so what can't win is left out: if
+//! priorities follow the lengths of the prefixes, as in a table of routes, that is all but the longest.
+//! [`lookup_batch`](Lookup::lookup_batch) searches for several keys at once, so that their waits for memory
+//! overlap.
+//!
+//! Ranges that are no prefix are split into prefixes, as far as rules share nodes, up to
+//! [`MAX_PREFIXES`] combinations over the dimensions.
 
-mod leaf;
+mod change;
+mod group;
 mod node;
+mod search;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -21,24 +32,27 @@ use std::marker::PhantomData;
 
 use crate::classify::{Classifier, InsertError, Lookup, check_ranges};
 use crate::key::Key;
-use crate::range::{Prefix, Range};
-use crate::rule::{Match, Rank, Rule, RuleId};
+use crate::range::Range;
+use crate::rule::{Match, Rule, RuleId};
 use crate::schema::{Ipv4FiveTuple, Ipv6FiveTuple, Schema, check_widths};
-use crate::slab::{NIL, Slab};
-use leaf::{Entry, Leaves};
-use node::{Node, find_or_add};
+use crate::slab::Slab;
+use crate::word::Word;
+use group::{Entry, Groups};
+use node::{Nodes, STRIDE};
+pub(crate) use slot::Slot;
+use slot::Target;
 
-/// How many combinations of prefixes one rule may split into. Two arbitrary port ranges make at most 900,
+/// How many combinations of prefixes one rule may split into at worst. Two arbitrary port ranges make at most 900,
 /// two arbitrary IPv4 address ranges 3,844, both together are refused in the worst case.
 pub const MAX_PREFIXES: u64 = 65_536;
 
 /// Rules in multi-dimensional PATRICIA tries; see the [module](self).
 #[derive(Clone)]
 pub struct Trie<S: Schema<D>, A, const D: usize> {
-    /// The root of the first dimension's trie (of the leaf if there are no dimensions).
-    root: u32,
-    nodes: Slab<Node<S::Word>>,
-    leaves: Leaves,
+    /// What holds all rules.
+    root: Slot,
+    nodes: Nodes<S::Word>,
+    groups: Groups,
     rules: Slab<Option<Stored<S, A, D>>>,
     next_sequence: u64,
     schema: PhantomData<S>,
@@ -61,9 +75,9 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     pub fn new() -> Self {
         const { check_widths::<S, D>() }
         Self {
-            root: NIL,
-            nodes: Slab::new(),
-            leaves: Leaves::new(),
+            root: Slot::EMPTY,
+            nodes: Nodes::new(),
+            groups: Groups::new(),
             rules: Slab::new(),
             next_sequence: 0,
             schema: PhantomData,
@@ -73,106 +87,6 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     /// How many trie nodes there are, in all dimensions.
     pub fn nodes(&self) -> usize {
         self.nodes.len()
-    }
-
-    /// Searches the trie at `root` and those behind it for a rule better than `best`.
-    fn search(&self, root: u32, values: &[S::Word], best: &mut Entry) {
-        let Some((&value, rest)) = values.split_first() else {
-            *best = self.leaves.get(root).best().min(*best);
-            return;
-        };
-        let mut index = root;
-        while index != NIL {
-            let node = &self.nodes[index];
-            if node.best >= best.rank || !node.covers(value) {
-                return;
-            }
-            if node.next != NIL {
-                self.search(node.next, rest, best);
-            }
-            index = node.child(value);
-        }
-    }
-
-    /// Collects the rules of the trie at `root` and those behind it that accept the values.
-    fn collect<'trie>(&'trie self, root: u32, values: &[S::Word], found: &mut Vec<&'trie Match<A>>) {
-        let Some((&value, rest)) = values.split_first() else {
-            found.extend(self.leaves.get(root).iter().filter_map(|entry| self.found(entry)));
-            return;
-        };
-        let mut index = root;
-        while index != NIL {
-            let node = &self.nodes[index];
-            if !node.covers(value) {
-                return;
-            }
-            if node.next != NIL {
-                self.collect(node.next, rest, found);
-            }
-            index = node.child(value);
-        }
-    }
-
-    /// Adds a rule to the trie at `root` and those behind it; returns the new root.
-    fn add(&mut self, mut root: u32, ranges: &[Range<S::Word>], entry: Entry) -> u32 {
-        let Some((range, rest)) = ranges.split_first() else {
-            return self.leaves.add(root, entry);
-        };
-        for prefix in range.prefixes() {
-            let (new_root, node) = find_or_add(&mut self.nodes, root, prefix, entry.rank);
-            root = new_root;
-            self.nodes[node].next = self.add(self.nodes[node].next, rest, entry);
-        }
-        root
-    }
-
-    /// Takes a rule out of the trie at `root` and those behind it; returns the new root, or [`NIL`] if
-    /// nothing is left.
-    fn take(&mut self, mut root: u32, ranges: &[Range<S::Word>], entry: Entry) -> u32 {
-        let Some((range, rest)) = ranges.split_first() else {
-            return self.leaves.remove(root, entry);
-        };
-        for prefix in range.prefixes() {
-            root = self.take_prefix(root, prefix, rest, entry);
-        }
-        root
-    }
-
-    /// Takes a rule out from behind one prefix in the subtree at `index`; returns what replaces that
-    /// subtree. The depth is bounded by the width of the dimension.
-    fn take_prefix(
-        &mut self,
-        index: u32,
-        prefix: Prefix<S::Word>,
-        rest: &[Range<S::Word>],
-        entry: Entry,
-    ) -> u32 {
-        let node = self.nodes[index];
-        if u32::from(node.free) == prefix.free {
-            self.nodes[index].next = self.take(node.next, rest, entry);
-        } else if let Some(side) = node.side(prefix.bits) {
-            self.nodes[index].children[side] = self.take_prefix(node.children[side], prefix, rest, entry);
-        }
-        let node = self.nodes[index];
-        if let (NIL, [child, NIL] | [NIL, child]) = (node.next, node.children) {
-            self.nodes.remove(index);
-            return child;
-        }
-        if node.best == entry.rank {
-            self.nodes[index].best = self.best_below(&node, rest.is_empty());
-        }
-        index
-    }
-
-    /// The best rule of a node's children and next dimension.
-    fn best_below(&self, node: &Node<S::Word>, last_dimension: bool) -> Rank {
-        let next = match node.next {
-            NIL => Rank::LAST,
-            leaf if last_dimension => self.leaves.get(leaf).best().rank,
-            root => self.nodes[root].best,
-        };
-        let children = node.children.into_iter().filter(|&child| child != NIL);
-        children.map(|child| self.nodes[child].best).fold(next, Rank::min)
     }
 
     fn found(&self, entry: Entry) -> Option<&Match<A>> {
@@ -191,23 +105,21 @@ impl<S: Schema<D>, A, const D: usize> Lookup<S::Word, D> for Trie<S, A, D> {
     type Action = A;
 
     fn lookup(&self, key: &Key<S::Word, D>) -> Option<&Match<A>> {
-        if self.root == NIL {
-            return None;
-        }
-        let mut best = Entry {
-            rank: Rank::LAST,
-            rule: NIL,
-        };
-        self.search(self.root, key.values(), &mut best);
-        self.found(best)
+        self.found(self.search(key))
+    }
+
+    fn lookup_batch<'rules>(
+        &'rules self,
+        keys: &[Key<S::Word, D>],
+        results: &mut [Option<&'rules Match<A>>],
+    ) {
+        self.search_all(keys, results);
     }
 
     fn all_matches(&self, key: &Key<S::Word, D>) -> Vec<&Match<A>> {
         let mut found = Vec::new();
-        if self.root != NIL {
-            self.collect(self.root, key.values(), &mut found);
-            found.sort_unstable_by_key(|found| found.rank());
-        }
+        self.collect(key, &mut found);
+        found.sort_unstable_by_key(|found| found.rank());
         found
     }
 
@@ -221,24 +133,29 @@ impl<S: Schema<D>, A, const D: usize> Lookup<S::Word, D> for Trie<S, A, D> {
     }
 
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.nodes.memory() + self.leaves.memory() + self.rules.memory()
+        size_of::<Self>() + self.nodes.memory() + self.groups.memory() + self.rules.memory()
     }
 }
 
 impl<S: Schema<D>, A, const D: usize> Classifier<S::Word, D> for Trie<S, A, D> {
     fn insert(&mut self, rule: Rule<S::Word, D, A>) -> Result<RuleId, InsertError> {
         check_ranges::<S, D>(&rule.ranges)?;
-        let counts = rule.ranges.iter().map(|range| range.prefixes().count() as u64);
-        let prefixes = counts.fold(1, u64::saturating_mul);
+        let prefixes = if rule.ranges.iter().all(Range::is_prefix) {
+            1
+        } else {
+            let counts = rule.ranges.iter().map(|range| range.prefixes().count() as u64);
+            counts.fold(1, u64::saturating_mul)
+        };
         if prefixes > MAX_PREFIXES {
             return Err(InsertError::TooManyPrefixes {
                 prefixes,
                 limit: MAX_PREFIXES,
             });
         }
-        // Each prefix adds at most a node and a branch in each dimension, and one leaf.
-        let most = prefixes as usize;
-        if self.nodes.room() < 2 * D * most || self.leaves.room() < most || self.rules.room() == 0 {
+        // In each dimension, a prefix adds at most two nodes, and one slot to each node on its path.
+        let most = prefixes as usize * D;
+        let path = (S::Word::BITS / STRIDE + 1) as usize;
+        if !self.nodes.have_room(2 * most, path * most) || self.rules.len() >= Target::LIMIT as usize {
             return Err(InsertError::Full { rules: self.len() });
         }
 
@@ -253,7 +170,7 @@ impl<S: Schema<D>, A, const D: usize> Classifier<S::Word, D> for Trie<S, A, D> {
             rank: found.rank(),
             rule: id.slot(),
         };
-        self.root = self.add(self.root, &rule.ranges, entry);
+        self.add(&rule.ranges, entry);
         self.rules.insert(Some(Stored {
             ranges: rule.ranges,
             found,
@@ -268,7 +185,7 @@ impl<S: Schema<D>, A, const D: usize> Classifier<S::Word, D> for Trie<S, A, D> {
             rank: found.rank(),
             rule: id.slot(),
         };
-        self.root = self.take(self.root, &ranges, entry);
+        self.take(&ranges, entry);
         Some(Rule::new(ranges, found.priority, found.action))
     }
 

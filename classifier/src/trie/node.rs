@@ -1,47 +1,96 @@
-//! The nodes of all dimensions' tries, and adding a prefix to one trie.
+//! The nodes of the tries of all dimensions. A node looks at six bits of its dimension at once.
 
+use super::slot::{Blocks, Slot, Target};
 use crate::range::Prefix;
-use crate::rule::Rank;
-use crate::slab::{NIL, Slab};
-use crate::word::Word;
+use crate::slab::Slab;
+use crate::word::{Sealed, Word};
 
-/// A prefix that ends a rule's range, or where two longer ones part.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Node<W> {
-    /// The prefix, its free bits zero.
-    pub(super) bits: W,
-    /// How many low bits are free.
-    pub(super) free: u8,
-    /// The nodes of longer prefixes, by their first free bit.
-    pub(super) children: [u32; 2],
-    /// Where a rule's range ends: the root of the next dimension's trie, or the leaf behind the last
-    /// dimension.
-    pub(super) next: u32,
-    /// The best rule in this subtree, the next dimensions included.
-    pub(super) best: Rank,
-}
+/// How many bits a node looks at.
+pub(super) const STRIDE: u32 = 6;
 
-impl<W: Word> Default for Node<W> {
-    fn default() -> Self {
-        Self {
-            bits: W::ZERO,
-            free: 0,
-            children: [NIL; 2],
-            next: NIL,
-            best: Rank::LAST,
+/// A prefix within a node, numbered as in a heap: 1 is the node's own prefix, 2 and 3 have one bit more,
+/// and so on; from 64 to 127 are those of all six bits, its children.
+pub(super) type Place = u32;
+
+/// The first child.
+pub(super) const CHILDREN: Place = 1 << STRIDE;
+
+/// For the six bits that a key has at a node: the places above that child, as a set.
+const ABOVE: [u64; 64] = {
+    let mut sets = [0; 64];
+    let mut bits = 0;
+    while bits < 64 {
+        let mut place = (64 | bits) >> 1;
+        while place > 0 {
+            sets[bits] |= 1 << place;
+            place >>= 1;
         }
+        bits += 1;
     }
+    sets
+};
+
+/// A prefix of one dimension with what is below it.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Node<W: Sealed> {
+    /// Which places below 64 are used.
+    above: u64,
+    /// Which children are used.
+    children: u64,
+    /// The prefix, its free bits zero.
+    bits: W,
+    /// How many low bits are free.
+    free: u8,
+    dimension: u8,
+    /// Where the slots are: 0 here, 1 and on in an array of that class, which the first slot names.
+    class: u8,
+    /// The slots of the used places in their order, if they fit.
+    slots: W::Slots,
 }
+
+/// The members of a set of numbers below 64, in their order.
+pub(super) fn members(mut set: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let first = (set != 0).then(|| set.trailing_zeros());
+        set &= set.wrapping_sub(1);
+        first
+    })
+}
+
+/// The class of arrays that have a slot for every place, so that a slot is found without counting.
+const DIRECT: usize = Blocks::LENGTHS.len();
 
 impl<W: Word> Node<W> {
-    fn new(prefix: Prefix<W>, best: Rank) -> Self {
-        // At most the 128 bits of the widest word.
+    fn new(dimension: usize, prefix: Prefix<W>) -> Self {
+        // At most the 128 bits of the widest word; structures have far fewer than 256 dimensions.
         Self {
+            above: 0,
+            children: 0,
             bits: prefix.bits,
             free: prefix.free as u8,
-            best,
-            ..Self::default()
+            dimension: dimension as u8,
+            class: 0,
+            slots: W::Slots::default(),
         }
+    }
+
+    #[inline]
+    pub(super) fn prefix(&self) -> Prefix<W> {
+        Prefix {
+            bits: self.bits,
+            free: self.free.into(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension.into()
+    }
+
+    /// How many places are used.
+    pub(super) fn used(&self) -> usize {
+        (self.above.count_ones() + self.children.count_ones()) as usize
     }
 
     /// Whether the value starts with the node's prefix.
@@ -50,88 +99,313 @@ impl<W: Word> Node<W> {
         (value ^ self.bits).without_low(self.free.into()) == W::ZERO
     }
 
-    /// Which child holds the value; `None` if the prefix has no free bit.
+    /// The place of the child that holds the value. If fewer than six bits are free, as if zeros followed.
     #[inline]
-    pub(super) fn side(&self, value: W) -> Option<usize> {
-        let bit = u32::from(self.free).checked_sub(1)?;
-        Some(usize::from(value.without_low(bit) & W::ONE == W::ONE))
+    pub(super) fn child_of(&self, value: W) -> Place {
+        let free = u32::from(self.free);
+        let bits = if free >= STRIDE {
+            value.without_low(free - STRIDE).low_u32()
+        } else {
+            value.low_u32() << (STRIDE - free)
+        };
+        CHILDREN | (bits & (CHILDREN - 1))
     }
 
-    /// The child that holds the value, or [`NIL`].
+    /// The used places whose prefixes hold the child's, that child not included, as a set.
     #[inline]
-    pub(super) fn child(&self, value: W) -> u32 {
-        self.side(value).map_or(NIL, |side| self.children[side])
+    pub(super) fn above(&self, child: Place) -> u64 {
+        self.above & ABOVE[(child & (CHILDREN - 1)) as usize]
+    }
+
+    #[inline]
+    fn has(&self, place: Place) -> bool {
+        let set = if place < CHILDREN {
+            self.above
+        } else {
+            self.children
+        };
+        set >> (place % CHILDREN) & 1 == 1
+    }
+
+    /// How many places before this one are used.
+    #[inline]
+    fn before(&self, place: Place) -> usize {
+        let below = (1u64 << (place % CHILDREN)) - 1;
+        let count = if place < CHILDREN {
+            (self.above & below).count_ones()
+        } else {
+            self.above.count_ones() + (self.children & below).count_ones()
+        };
+        count as usize
+    }
+
+    fn mark(&mut self, place: Place) {
+        let set = if place < CHILDREN {
+            &mut self.above
+        } else {
+            &mut self.children
+        };
+        *set ^= 1 << (place % CHILDREN);
+    }
+
+    #[inline]
+    fn block(&self) -> u32 {
+        self.slots.as_ref()[0].priority
     }
 }
 
-/// Finds the node of a prefix in the trie at `root`, or adds it, for a rule that will end there or
-/// further on. Returns the trie's root, which may have changed, and the node.
-pub(super) fn find_or_add<W: Word>(
-    nodes: &mut Slab<Node<W>>,
-    root: u32,
-    prefix: Prefix<W>,
-    rank: Rank,
-) -> (u32, u32) {
-    let mut parent = None;
-    let mut index = root;
-    while index != NIL {
-        let node = &mut nodes[index];
-        let free = u32::from(node.free);
-        let common = Prefix::new(
-            prefix.bits,
-            (prefix.bits ^ node.bits)
-                .significant_bits()
-                .max(free)
-                .max(prefix.free),
-        );
-        if common.free > free {
-            // The paths part above this node.
-            let (below, best) = (node.bits, node.best.min(rank));
-            let mut above = Node::new(common, best);
-            if let Some(side) = above.side(below) {
-                above.children[side] = index;
-            }
-            if common.free == prefix.free {
-                let added = nodes.insert(above);
-                return (link(nodes, root, parent, added), added);
-            }
-            let added = nodes.insert(Node::new(prefix, rank));
-            if let Some(side) = above.side(prefix.bits) {
-                above.children[side] = added;
-            }
-            let above = nodes.insert(above);
-            return (link(nodes, root, parent, above), added);
-        }
-        node.best = node.best.min(rank);
-        if free == prefix.free {
-            return (root, index);
-        }
-        let Some(side) = node.side(prefix.bits) else { break };
-        parent = Some((index, side));
-        index = node.children[side];
+impl<W: Word> Default for Node<W> {
+    fn default() -> Self {
+        Self::new(0, Prefix::new(W::ZERO, 0))
     }
-    let added = nodes.insert(Node::new(prefix, rank));
-    (link(nodes, root, parent, added), added)
 }
 
-/// Hangs a node below its parent, or makes it the root; returns the root.
-fn link<W: Word>(nodes: &mut Slab<Node<W>>, root: u32, parent: Option<(u32, usize)>, child: u32) -> u32 {
-    match parent {
-        Some((parent, side)) => {
-            nodes[parent].children[side] = child;
-            root
+/// All nodes, and their slots.
+#[derive(Debug, Clone)]
+pub(super) struct Nodes<W: Word> {
+    nodes: Slab<Node<W>>,
+    blocks: Blocks,
+}
+
+impl<W: Word> Nodes<W> {
+    pub(super) const fn new() -> Self {
+        Self {
+            nodes: Slab::new(),
+            blocks: Blocks::new(),
         }
-        None => child,
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Allocated memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.nodes.memory() + self.blocks.memory()
+    }
+
+    /// Whether so many nodes can be added, and so many be given new arrays.
+    pub(super) fn have_room(&self, nodes: usize, arrays: usize) -> bool {
+        let limit = Target::LIMIT as usize;
+        self.nodes.len().saturating_add(nodes) < limit
+            && arrays.saturating_mul(Blocks::LENGTHS[DIRECT - 1]) < self.blocks.room()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> &Node<W> {
+        &self.nodes[index]
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, index: u32) {
+        self.nodes.prefetch(index);
+    }
+
+    /// Adds a node without slots.
+    pub(super) fn add(&mut self, dimension: usize, prefix: Prefix<W>) -> u32 {
+        self.nodes.insert(Node::new(dimension, prefix))
+    }
+
+    /// Takes a node away, with its slots.
+    pub(super) fn remove(&mut self, index: u32) {
+        let node = self.nodes.remove(index);
+        if node.class > 0 {
+            self.blocks.give_back(usize::from(node.class) - 1, node.block());
+        }
+    }
+
+    /// All slots of a node, those that are not used included in some.
+    #[inline]
+    fn slots<'a>(&'a self, node: &'a Node<W>) -> &'a [Slot] {
+        match node.class {
+            0 => node.slots.as_ref(),
+            class => self.blocks.get(usize::from(class) - 1, node.block()),
+        }
+    }
+
+    #[inline]
+    fn slots_mut(&mut self, index: u32) -> &mut [Slot] {
+        let node = &mut self.nodes[index];
+        match node.class {
+            0 => node.slots.as_mut(),
+            class => self.blocks.get_mut(usize::from(class) - 1, node.block()),
+        }
+    }
+
+    #[inline]
+    fn place_in_slots(node: &Node<W>, place: Place) -> usize {
+        if usize::from(node.class) == DIRECT {
+            place as usize
+        } else {
+            node.before(place)
+        }
+    }
+
+    /// The slot at a used place, [`Slot::EMPTY`] elsewhere.
+    #[inline]
+    pub(super) fn slot(&self, node: &Node<W>, place: Place) -> Slot {
+        if node.has(place) {
+            self.slots(node)[Self::place_in_slots(node, place)]
+        } else {
+            Slot::EMPTY
+        }
+    }
+
+    /// The used places and their slots.
+    pub(super) fn used_slots<'a>(&'a self, node: &'a Node<W>) -> impl Iterator<Item = (Place, Slot)> + 'a {
+        let slots = self.slots(node);
+        let direct = usize::from(node.class) == DIRECT;
+        let places = members(node.above).chain(members(node.children).map(|child| child + CHILDREN));
+        places.enumerate().map(move |(at, place)| {
+            let at = if direct { place as usize } else { at };
+            (place, slots[at])
+        })
+    }
+
+    /// The best priority in a node.
+    pub(super) fn best_priority(&self, node: &Node<W>) -> u32 {
+        let priorities = self.slots(node).iter().map(|slot| slot.priority);
+        // A slot that is not used has the worst priority, but for the one that names the array.
+        priorities.min().unwrap_or(u32::MAX)
+    }
+
+    /// Puts a slot at a place: an empty one makes it unused.
+    pub(super) fn set(&mut self, index: u32, place: Place, slot: Slot) {
+        let node = &self.nodes[index];
+        let at = Self::place_in_slots(node, place);
+        match (node.has(place), slot.is_empty()) {
+            (true, false) => self.slots_mut(index)[at] = slot,
+            (false, true) => {}
+            (false, false) => self.insert(index, place, slot),
+            (true, true) => self.take_out(index, place),
+        }
+    }
+
+    fn insert(&mut self, index: u32, place: Place, slot: Slot) {
+        let node = &self.nodes[index];
+        let used = node.used();
+        if used == self.slots(node).len() {
+            self.change_class(index, usize::from(node.class) + 1);
+        }
+        let node = &self.nodes[index];
+        let at = Self::place_in_slots(node, place);
+        let direct = usize::from(node.class) == DIRECT;
+        self.nodes[index].mark(place);
+        let slots = self.slots_mut(index);
+        if !direct {
+            slots.copy_within(at..used, at + 1);
+        }
+        slots[at] = slot;
+    }
+
+    fn take_out(&mut self, index: u32, place: Place) {
+        let node = &mut self.nodes[index];
+        node.mark(place);
+        let node = *node;
+        let used = node.used();
+        let at = Self::place_in_slots(&node, place);
+        let slots = self.slots_mut(index);
+        if usize::from(node.class) == DIRECT {
+            slots[at] = Slot::EMPTY;
+        } else {
+            slots.copy_within(at + 1..=used, at);
+            slots[used] = Slot::EMPTY;
+        }
+        // Some slots less than the smaller array has, so that changes to and fro don't copy each time.
+        let smaller = match usize::from(node.class) {
+            0 => return,
+            1 => self.nodes[index].slots.as_ref().len(),
+            class => Blocks::LENGTHS[class - 2],
+        };
+        if used <= smaller * 3 / 4 {
+            self.change_class(index, usize::from(node.class) - 1);
+        }
+    }
+
+    /// Moves a node's slots to where their number asks for.
+    fn change_class(&mut self, index: u32, class: usize) {
+        let node = self.nodes[index];
+        let mut slots = [Slot::EMPTY; 2 * CHILDREN as usize];
+        for (at, (place, slot)) in self.used_slots(&node).enumerate() {
+            slots[if class == DIRECT { place as usize } else { at }] = slot;
+        }
+        if node.class > 0 {
+            self.blocks.give_back(usize::from(node.class) - 1, node.block());
+        }
+        let new = &mut self.nodes[index];
+        new.class = class as u8;
+        new.slots = W::Slots::default();
+        if class > 0 {
+            let start = self.blocks.take(class - 1);
+            self.nodes[index].slots.as_mut()[0].priority = start;
+        }
+        let new = self.slots_mut(index);
+        let length = new.len();
+        new.copy_from_slice(&slots[..length]);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Node;
+    use super::*;
 
     #[test]
-    fn a_node_fills_half_a_cache_line() {
-        assert_eq!(size_of::<Node<u32>>(), 32);
-        assert_eq!(size_of::<Node<u128>>(), 48);
+    fn a_node_fills_a_cache_line() {
+        assert_eq!(size_of::<Node<u32>>(), 64);
+        assert_eq!(size_of::<Node<u128>>(), 64);
+    }
+
+    #[test]
+    fn slots_stay_at_their_places_through_all_sizes() {
+        let mut nodes = Nodes::<u32>::new();
+        let index = nodes.add(0, Prefix::new(0, 32));
+        let slot = |place: Place| Slot {
+            target: Target::rule(place),
+            priority: 200 - place,
+        };
+        // Every place once, in an order that jumps about: 37 and 127 have no common divisor.
+        let order: Vec<Place> = (1..128).map(|step| step * 37 % 127 + 1).collect();
+        let check = |nodes: &Nodes<u32>, used: &[Place]| {
+            let node = nodes.get(index);
+            assert_eq!(node.used(), used.len());
+            for place in 1..128 {
+                let expected = if used.contains(&place) {
+                    slot(place)
+                } else {
+                    Slot::EMPTY
+                };
+                assert_eq!(nodes.slot(node, place), expected);
+            }
+            let mut sorted = used.to_vec();
+            sorted.sort_unstable();
+            assert!(nodes.used_slots(node).map(|(place, _)| place).eq(sorted));
+            let best = used.iter().map(|&place| slot(place).priority).min();
+            assert_eq!(nodes.best_priority(node), best.unwrap_or(u32::MAX));
+        };
+        for count in 0..order.len() {
+            nodes.set(index, order[count], slot(order[count]));
+            check(&nodes, &order[..=count]);
+        }
+        for count in 0..order.len() {
+            nodes.set(index, order[count], Slot::EMPTY);
+            check(&nodes, &order[count + 1..]);
+        }
+        nodes.remove(index);
+        assert_eq!(nodes.memory(), 0);
+    }
+
+    #[test]
+    fn a_key_has_one_place_of_each_length_above_a_child() {
+        let node = Node {
+            above: u64::MAX,
+            ..Node::new(0, Prefix::new(0xab00u32, 8))
+        };
+        let child = node.child_of(0xabb4);
+        assert_eq!(child, CHILDREN | 0b10_1101);
+        let above = [0b1, 0b11, 0b110, 0b1101, 0b1_1011, 0b11_0110];
+        assert!(members(node.above(child)).eq(above));
+        // With two bits free, they are followed by zeros.
+        let last = Node::new(0, Prefix::new(0xab04u32, 2));
+        assert_eq!(last.child_of(0xab06), CHILDREN | 0b10_0000);
     }
 }

@@ -1,6 +1,11 @@
 use proptest::prelude::*;
 
+use std::cmp::Ordering;
+
+use super::node::CHILDREN;
+use super::slot::Kind;
 use super::*;
+use crate::range::Prefix;
 use crate::range::RangeError;
 
 #[derive(Debug, Clone, Copy)]
@@ -22,52 +27,88 @@ impl Schema<0> for NoDimensions {
 type Small = Trie<Two, u32, 2>;
 
 impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
-    /// Checks every node's place, need and best rule, and that nothing is held that can't be reached.
+    /// Checks every node's place, need and best priority, and that nothing is held that can't be reached.
     fn check(&self) {
         let mut reached = (0, 0);
-        if self.root != NIL {
-            self.check_below(self.root, D, &mut reached);
+        if self.root.is_empty() {
+            assert!(self.is_empty());
+        } else {
+            let free = S::WIDTHS.first().copied().unwrap_or(0);
+            self.check_slot(self.root, 0, Prefix::new(S::Word::ZERO, free), &mut reached);
         }
-        assert_eq!(reached, (self.nodes.len(), self.leaves.len()));
-        assert_eq!(self.root == NIL, self.is_empty());
+        assert_eq!(reached, (self.nodes.len(), self.groups.len()));
     }
 
-    fn check_below(&self, index: u32, dimensions: usize, reached: &mut (usize, usize)) -> Rank {
-        if dimensions == 0 {
-            reached.1 += 1;
-            let entries: Vec<_> = self.leaves.get(index).iter().collect();
-            assert!(entries.is_sorted());
-            assert!(
-                entries
-                    .iter()
-                    .all(|&entry| self.found(entry).map(Match::rank) == Some(entry.rank))
-            );
-            return entries[0].rank;
+    /// Checks what is behind a slot, which is within that prefix of that dimension.
+    fn check_slot(
+        &self,
+        slot: Slot,
+        dimension: usize,
+        within: Prefix<S::Word>,
+        reached: &mut (usize, usize),
+    ) {
+        match slot.target.kind() {
+            Kind::Nothing => panic!("an empty slot is used"),
+            Kind::Rule(rule) => {
+                let stored = self.rules.get(rule).and_then(Option::as_ref);
+                let stored = stored.expect("the slot's rule is there");
+                assert_eq!(slot.priority, stored.found.priority);
+                if let Some(range) = stored.ranges.get(dimension) {
+                    assert!(range.low() <= within.last() && within.bits <= range.high());
+                }
+            }
+            Kind::Group(group) => {
+                reached.1 += 1;
+                let entries: Vec<_> = self.groups.get(group).iter().collect();
+                assert!(entries.len() > 1 && entries.is_sorted());
+                assert_eq!(entries[0].rank.priority, { slot.priority });
+                for entry in entries {
+                    assert_eq!(self.found(entry).map(Match::rank), Some(entry.rank));
+                }
+            }
+            Kind::Node(index) => {
+                reached.0 += 1;
+                let node = *self.nodes.get(index);
+                let prefix = node.prefix();
+                let width = S::WIDTHS[node.dimension()];
+                assert_eq!(Prefix::new(prefix.bits, prefix.free), prefix);
+                assert_eq!((width - prefix.free) % STRIDE, 0);
+                let around = match node.dimension().cmp(&dimension) {
+                    Ordering::Less => panic!("a dimension comes again"),
+                    Ordering::Equal => within,
+                    Ordering::Greater => Prefix::new(S::Word::ZERO, width),
+                };
+                assert!(around.bits <= prefix.bits && prefix.last() <= around.last());
+                let slots: Vec<_> = self.nodes.used_slots(&node).collect();
+                let first = slots[0].1;
+                assert!(
+                    !matches!(first.target.kind(), Kind::Rule(_))
+                        || slots.iter().any(|(_, slot)| slot.target != first.target),
+                    "a node for one rule"
+                );
+                assert!(
+                    slots.len() > 1 || prefix != around || slots[0].0 != 1,
+                    "a node that asks for nothing"
+                );
+                for &(place, slot) in &slots {
+                    assert_eq!(self.nodes.slot(&node, place), slot);
+                    if place < CHILDREN {
+                        let free = S::WIDTHS.get(node.dimension() + 1).copied().unwrap_or(0);
+                        let all = Prefix::new(S::Word::ZERO, free);
+                        self.check_slot(slot, node.dimension() + 1, all, reached);
+                    } else {
+                        assert!(prefix.free >= STRIDE);
+                        let free = prefix.free - STRIDE;
+                        let below = (0..free).fold(S::Word::from(place % CHILDREN), |bits, _| bits + bits);
+                        let bits = prefix.bits + below;
+                        let child = Prefix { bits, free };
+                        self.check_slot(slot, node.dimension(), child, reached);
+                    }
+                }
+                let best = slots.iter().map(|(_, slot)| slot.priority).min();
+                assert_eq!(best, Some(slot.priority));
+            }
         }
-        reached.0 += 1;
-        let node = self.nodes[index];
-        assert_eq!(Prefix::new(node.bits, node.free.into()).bits, node.bits);
-        assert!(
-            node.next != NIL || !node.children.contains(&NIL),
-            "a node that nothing needs"
-        );
-        let mut best = Rank::LAST;
-        if node.next != NIL {
-            best = self.check_below(node.next, dimensions - 1, reached);
-        }
-        for (side, child) in node
-            .children
-            .into_iter()
-            .enumerate()
-            .filter(|&(_, child)| child != NIL)
-        {
-            let below = self.nodes[child];
-            assert!(below.free < node.free && node.covers(below.bits));
-            assert_eq!(node.side(below.bits), Some(side));
-            best = best.min(self.check_below(child, dimensions, reached));
-        }
-        assert_eq!(node.best, best);
-        best
     }
 }
 
@@ -94,7 +135,7 @@ proptest! {
             prop_assert!(trie.remove(id).is_some());
             trie.check();
         }
-        prop_assert_eq!((trie.nodes(), trie.leaves.len(), trie.memory()), (0, 0, empty));
+        prop_assert_eq!((trie.nodes(), trie.groups.len(), trie.memory()), (0, 0, empty));
     }
 }
 
