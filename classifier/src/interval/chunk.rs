@@ -9,8 +9,9 @@ use super::set::Set;
 use super::store::{Content, mix};
 use crate::word::Word;
 
-/// A chunk has 2 to the power of this many entries on average.
-const CHUNK_BITS: u32 = 4;
+/// A chunk has 2 to the power of this many entries on average. Measured from 3 to 6: shorter ones cost
+/// lookups, longer ones cost insertions into large trees.
+const CHUNK_BITS: u32 = 5;
 
 /// From the start of an interval or a chunk to the start of the next one of its kind.
 // Packed: wide words would be padded.
