@@ -19,6 +19,7 @@
 //! | [`xdp`] | the XDP program: loading, attaching, and telling it what is wanted |
 //! | [`worker`] | the loop of the thread that owns a dispatcher, and how others ask it something |
 //! | [`control`] | the control socket and its client |
+//! | [`measure`] | what the structures of the classifier cost on rule sets and traces |
 //! | [`workload`] | rule sets and header traces for measuring classifiers: reading, writing and making them |
 //! | [`setup`] | from a configuration to the parts of a dispatcher |
 //! | [`interface`], [`drop_reason`], [`time`] | what the others share |
@@ -75,6 +76,7 @@ pub mod daemon;
 pub mod dispatch;
 pub mod drop_reason;
 pub mod interface;
+pub mod measure;
 pub mod network;
 pub mod packet;
 pub mod port;

@@ -25,7 +25,7 @@ use classifier::{InsertError, Ipv4FiveTuple, Ipv4Rule, Range, Schema, dimension}
 use addresses::{Addresses, Spread};
 use ports::Ports;
 pub use properties::{OutOfRange, Properties};
-use random::Random;
+pub(crate) use random::Random;
 pub use style::{Style, UnknownStyle};
 pub use trace::{Distribution, TraceOptions, UnknownDistribution, trace};
 

@@ -2,11 +2,11 @@
 
 /// SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// The numbers of a seed, and of a purpose: those of different purposes have nothing in common.
-    pub(super) fn new(seed: u64, purpose: u64) -> Self {
+    pub(crate) fn new(seed: u64, purpose: u64) -> Self {
         let mut mixed = Self(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Self(mixed.next())
     }
@@ -20,41 +20,48 @@ impl Random {
     }
 
     /// 32 random bits.
-    pub(super) fn bits(&mut self) -> u32 {
+    pub(crate) fn bits(&mut self) -> u32 {
         (self.next() >> 32) as u32
     }
 
     /// A number below `bound`; 0 if that is 0.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // The upper half of a 128-bit product.
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number from `low` to `high`, both included.
-    pub(super) fn between(&mut self, low: u32, high: u32) -> u32 {
+    pub(crate) fn between(&mut self, low: u32, high: u32) -> u32 {
         let span = u64::from(high.saturating_sub(low)) + 1;
         // Below the span, which has at most 33 bits.
         low + self.below(span) as u32
     }
 
     /// An index of a slice or other list of this length.
-    pub(super) fn index(&mut self, length: usize) -> usize {
+    pub(crate) fn index(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }
 
     /// Whether something happens that does so with this probability.
-    pub(super) fn chance(&mut self, probability: f64) -> bool {
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
     /// A number from 0 to below 1.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         // 53 bits are exact in a double.
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Puts the items into a random order (Fisher and Yates).
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for place in (1..items.len()).rev() {
+            items.swap(place, self.index(place + 1));
+        }
+    }
+
     /// One of the choices, drawn by their weights. There is at least one, and their sum is not 0.
-    pub(super) fn weighted<'choices, T>(&mut self, choices: &'choices [(u32, T)]) -> &'choices T {
+    pub(crate) fn weighted<'choices, T>(&mut self, choices: &'choices [(u32, T)]) -> &'choices T {
         let sum = choices.iter().map(|(weight, _)| u64::from(*weight)).sum();
         let mut drawn = self.below(sum);
         for (weight, choice) in choices {
@@ -69,14 +76,14 @@ impl Random {
 
 /// Draws indices by weights, in O(log n).
 #[derive(Clone, Debug)]
-pub(super) struct Weights {
+pub(crate) struct Weights {
     /// The sum of the weights up to and with each index.
     sums: Vec<f64>,
 }
 
 impl Weights {
     /// Weights, none of them negative. Additions are done in this order, so the sums are the same everywhere.
-    pub(super) fn new(weights: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn new(weights: impl IntoIterator<Item = f64>) -> Self {
         let mut sum = 0.0;
         let sums = weights
             .into_iter()
@@ -89,7 +96,7 @@ impl Weights {
     }
 
     /// An index; 0 if there are none.
-    pub(super) fn draw(&self, random: &mut Random) -> usize {
+    pub(crate) fn draw(&self, random: &mut Random) -> usize {
         let Some(last) = self.sums.last() else {
             return 0;
         };

@@ -134,9 +134,7 @@ impl Drawer {
             Distribution::Uniform => Self::Uniform(rules),
             Distribution::Zipf => {
                 let mut order: Vec<usize> = (0..rules).collect();
-                for place in (1..rules).rev() {
-                    order.swap(place, random.index(place + 1));
-                }
+                random.shuffle(&mut order);
                 let weights = Weights::new((0..rules).map(|rank| 1.0 / (rank as f64 + 1.0)));
                 Self::Zipf { order, weights }
             }
