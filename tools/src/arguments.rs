@@ -1,6 +1,12 @@
 //! The command line.
 
+mod workload;
+
 use std::path::PathBuf;
+
+pub(crate) use workload::{
+    Bench, BenchCommand, Classify, Format, Generate, Input, Match, Rules, RulesCommand,
+};
 
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
@@ -12,12 +18,13 @@ Examples:
   netchannel run --config /etc/netchannel.toml    runs it until Ctrl-C
   netchannel show mappings                        asks the running one
   netchannel replay --config netchannel.toml lan0=in.pcap out.pcapng
+  netchannel bench classify --rules acl.rules --trace acl.trace
 
 Exit codes:
   0  success
   1  failure
   2  wrong usage
-  3  the configuration was refused";
+  3  the configuration was refused, or a rule set or trace";
 
 const RUN_EXAMPLES: &str = "\
 Prints \"ready\" to standard output once it forwards packets, and what it does to standard error. SIGINT (Ctrl-C) and
@@ -76,7 +83,7 @@ Examples:
 
 /// Netchannels on AF_XDP: packets are looked up once and handed to the channel that owns them, such as a NAT.
 #[derive(Debug, Parser)]
-#[command(name = "netchannel", version, after_help = EXAMPLES, max_term_width = 120)]
+#[command(name = "netchannel", version, after_help = EXAMPLES, term_width = 120)]
 pub(crate) struct Arguments {
     /// How much to tell on standard error: off, error, warn, info, debug or trace.
     #[arg(
@@ -106,6 +113,12 @@ pub(crate) enum Command {
     /// Send captured packets through a configuration, into a capture.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
+    /// Look at rule sets.
+    #[command(after_help = workload::RULES_EXAMPLES)]
+    Rules(Rules),
+    /// Measure, and make what to measure with.
+    #[command(after_help = workload::BENCH_EXAMPLES)]
+    Bench(Bench),
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,13 @@
 //! What went wrong, and the exit code that says so.
 
+use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use netchannel::config::ConfigError;
+use netchannel::workload::{self, ReadError};
 
 /// What ends the command without success.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Exit code 3.
     Refused(Vec<ConfigError>),
+    /// Exit code 3, for a rule set or a trace.
+    RefusedWorkload(workload::Refused),
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -24,6 +29,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 impl Failure {
+    /// Of a rule set or a trace.
+    pub(crate) fn of_reading(error: ReadError) -> Self {
+        match error {
+            ReadError::Refused(refused) => Failure::RefusedWorkload(refused),
+            unreadable => unreadable.into(),
+        }
+    }
+
     /// Tells standard error, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
@@ -37,16 +50,22 @@ impl Failure {
             }
             Failure::Refused(errors) => {
                 for error in errors {
-                    let problems = crate::check::counted(error.count(), "problem");
-                    eprintln!(
-                        "netchannel: {}: refused, {problems}\n{error}",
-                        error.file.display()
-                    );
+                    refused(&error.file, error.count(), error);
                 }
+                ExitCode::from(3)
+            }
+            Failure::RefusedWorkload(error) => {
+                refused(&error.file, error.count(), error);
                 ExitCode::from(3)
             }
         }
     }
+}
+
+/// Tells which file was refused, and its problems.
+fn refused(file: &Path, count: usize, problems: &dyn fmt::Display) {
+    let counted = crate::check::counted(count, "problem");
+    eprintln!("netchannel: {}: refused, {counted}\n{problems}", file.display());
 }
 
 /// An error and its causes, but for those that it has told already.

@@ -1,13 +1,17 @@
 //! The `netchannel` command: arguments in, library calls, text or JSON out.
 
 mod arguments;
+mod bench;
 mod check;
 mod failure;
 mod logging;
 mod replay;
+mod rules;
 mod run;
 mod show;
 mod signals;
+mod table;
+mod units;
 
 use std::process::ExitCode;
 
@@ -27,6 +31,8 @@ fn main() -> ExitCode {
         Command::Check(check) => check::check(&check),
         Command::Show(show) => show::show(&show),
         Command::Replay(replay) => replay::replay(&replay),
+        Command::Rules(rules) => rules::rules(&rules),
+        Command::Bench(bench) => bench::bench(&bench),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

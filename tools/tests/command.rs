@@ -1,9 +1,12 @@
 //! The command as a user meets it: what it prints, where, and with which exit code.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod common;
+
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 
+use common::{command, netchannel, text};
 use netchannel::control::report::{
     Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Mapping, Mappings, Port,
     Ports, Rings, Traffic, Verdict, XdpMode,
@@ -14,44 +17,12 @@ use tempfile::TempDir;
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/netchannel.toml");
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_netchannel"));
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .env_remove("RUST_LOG");
-    command
-}
-
-fn netchannel(arguments: &[&str]) -> Ran {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command(arguments).output().unwrap();
-    Ran {
-        code: status.code().unwrap(),
-        out: String::from_utf8(stdout).unwrap(),
-        err: String::from_utf8(stderr).unwrap(),
-    }
-}
-
 /// A directory with a configuration.
 fn with_file(text: &str) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("netchannel.toml");
     std::fs::write(&path, text).unwrap();
     (directory, path)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 #[test]
@@ -150,7 +121,7 @@ fn wrong_usage_is_told() {
 
 #[test]
 fn every_level_has_help_with_examples() {
-    let levels: [&[&str]; 9] = [
+    let levels: [&[&str]; 14] = [
         &[],
         &["run"],
         &["check"],
@@ -160,6 +131,11 @@ fn every_level_has_help_with_examples() {
         &["show", "mappings"],
         &["show", "drops"],
         &["replay"],
+        &["rules"],
+        &["rules", "match"],
+        &["bench"],
+        &["bench", "classify"],
+        &["bench", "generate"],
     ];
     for level in levels {
         let ran = netchannel(&[level, &["--help"]].concat());
@@ -177,7 +153,7 @@ fn every_level_has_help_with_examples() {
         "0  success",
         "1  failure",
         "2  wrong usage",
-        "3  the configuration was refused",
+        "3  the configuration was refused, or a rule set or trace",
     ] {
         assert!(top.contains(code), "{top}");
     }

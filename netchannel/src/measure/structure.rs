@@ -4,28 +4,33 @@ use std::fmt;
 use std::str::FromStr;
 
 use classifier::Classifier;
+use classifier::interval::Ipv4Interval;
 use classifier::linear::Ipv4Linear;
 use classifier::live::{Mirrored, Writer};
 use classifier::trie::Ipv4Trie;
 use serde::{Serialize, Serializer};
 
 /// A structure of the classifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Structure {
     /// Search from the front.
     Linear,
+    /// Trees of non-crossing intervals, within [their usual memory](classifier::interval::DEFAULT_MEMORY_LIMIT).
+    Interval,
     /// Multi-dimensional PATRICIA tries.
+    #[default]
     Trie,
 }
 
 impl Structure {
     /// All structures.
-    pub const ALL: [Self; 2] = [Self::Linear, Self::Trie];
+    pub const ALL: [Self; 3] = [Self::Linear, Self::Interval, Self::Trie];
 
     /// The name on the command line and in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Linear => "linear",
+            Self::Interval => "interval",
             Self::Trie => "trie",
         }
     }
@@ -34,6 +39,7 @@ impl Structure {
     pub(super) fn give<U: User>(self, user: U) -> U::Result {
         match self {
             Self::Linear => user.take::<Ipv4Linear<u32>, _>(Mirrored::new),
+            Self::Interval => user.take::<Ipv4Interval<u32>, _>(Mirrored::new),
             Self::Trie => user.take::<Ipv4Trie<u32>, _>(Mirrored::new),
         }
     }

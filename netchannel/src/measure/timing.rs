@@ -1,9 +1,43 @@
 //! How long something takes, as the median of several passes.
 
+use std::ops::Range;
+use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
 
 /// About so many passes are made in the time that there is.
 const PASSES: u32 = 9;
+
+/// What passes are timed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// The time that goes by.
+    Wall,
+    /// The time that this thread has a processor.
+    Thread,
+}
+
+impl Clock {
+    /// For a thread beside which another one is busy: they may have one processor between them, and then the
+    /// other one's turns are not this one's time.
+    pub(super) fn beside_another_thread() -> Self {
+        if thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
+            Self::Thread
+        } else {
+            Self::Wall
+        }
+    }
+
+    fn now(self) -> Duration {
+        let clock = match self {
+            Self::Wall => ClockId::CLOCK_MONOTONIC,
+            Self::Thread => ClockId::CLOCK_THREAD_CPUTIME_ID,
+        };
+        // Linux has both.
+        clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+    }
+}
 
 /// Nanoseconds for one of `items` things, of which `work` does those of a range. Ranges start at multiples of
 /// `step`; the passes take turns through all items. Takes about `time`, longer only if doing `step` items
@@ -12,7 +46,8 @@ pub(super) fn per_item(
     items: usize,
     step: usize,
     time: Duration,
-    mut work: impl FnMut(std::ops::Range<usize>),
+    clock: Clock,
+    mut work: impl FnMut(Range<usize>),
 ) -> f64 {
     let start = Instant::now();
     let mut at = 0;
@@ -21,9 +56,9 @@ pub(super) fn per_item(
             at = 0;
         }
         let end = (at + length).min(items);
-        let begin = Instant::now();
+        let begin = clock.now();
         work(at..end);
-        let took = begin.elapsed();
+        let took = clock.now().saturating_sub(begin);
         let done = end - at;
         at = end;
         took.as_nanos() as f64 / done.max(1) as f64
@@ -57,16 +92,22 @@ pub(super) fn median(values: &mut [f64]) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{median, per_item};
+    use super::{Clock, median, per_item};
 
     #[test]
     fn passes_cover_all_items_in_turn() {
         let mut counts = vec![0; 1000];
         let mut starts = Vec::new();
-        per_item(counts.len(), 32, Duration::from_millis(20), |range| {
-            starts.push(range.start);
-            counts[range].iter_mut().for_each(|count| *count += 1);
-        });
+        per_item(
+            counts.len(),
+            32,
+            Duration::from_millis(20),
+            Clock::Wall,
+            |range| {
+                starts.push(range.start);
+                counts[range].iter_mut().for_each(|count| *count += 1);
+            },
+        );
         assert!(starts.iter().all(|start| start % 32 == 0));
         let (least, most) = (counts.iter().min(), counts.iter().max());
         assert!(
@@ -78,7 +119,7 @@ mod tests {
     #[test]
     fn slow_work_is_done_once() {
         let mut calls = 0;
-        per_item(1_000_000, 32, Duration::ZERO, |range| {
+        per_item(1_000_000, 32, Duration::ZERO, Clock::Thread, |range| {
             calls += 1;
             assert_eq!(range, 0..32);
         });

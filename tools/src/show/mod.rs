@@ -1,8 +1,6 @@
 //! `netchannel show`.
 
-mod table;
 mod text;
-mod units;
 
 use std::io::{BufWriter, Write};
 

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use netchannel::control::report::{Channels, CopyMode, Drops, LinkState, Mapping, Port, Ports, XdpMode};
 use serde_json::Value;
 
-use super::table::Side::{Left, Right};
-use super::table::Table;
-use super::units::{bytes, count, seconds};
+use crate::table::Side::{Left, Right};
+use crate::table::Table;
+use crate::units::{bytes, count, seconds};
 
 /// For what is not known or does not apply.
 const NONE: &str = "-";

@@ -1,10 +1,13 @@
 //! The addresses that a rule set names, nested as networks are.
 
+use std::ops::Range;
+
 use super::random::{Random, Weights};
 
-/// Addresses, each with a weight by which rules name it. Prefixes of different lengths made of them nest.
+/// Addresses, each with a weight by which rules name it.
 #[derive(Debug)]
 pub(super) struct Addresses {
+    /// From the lowest to the highest.
     all: Vec<u32>,
     weights: Weights,
 }
@@ -40,15 +43,23 @@ impl Addresses {
             networks: if far == bits { spread.count } else { 1 << far },
             weight: 1.0,
         });
+        // The branches of ones come first half of the time.
+        let mut all: Vec<(u32, f64)> = trie.all.into_iter().zip(trie.weights).collect();
+        all.sort_unstable_by_key(|(address, _)| *address);
         Self {
-            all: trie.all,
-            weights: Weights::new(trie.weights),
+            weights: Weights::new(all.iter().map(|(_, weight)| *weight)),
+            all: all.into_iter().map(|(address, _)| address).collect(),
         }
     }
 
-    /// One of them, by their weights.
-    pub(super) fn draw(&self, random: &mut Random) -> u32 {
-        self.all[self.weights.draw(random)]
+    /// One of them, by their weights, of those between these shares of all, in the order of their values. At
+    /// least one is there to draw.
+    pub(super) fn draw(&self, between: Range<f64>, random: &mut Random) -> u32 {
+        let count = self.all.len();
+        let index = |share: f64| (share * count as f64) as usize;
+        let first = index(between.start).min(count - 1);
+        let last = index(between.end).clamp(first + 1, count);
+        self.all[self.weights.draw_of(first..last, random)]
     }
 }
 
@@ -156,13 +167,27 @@ mod tests {
 
     #[test]
     fn addresses_are_as_many_as_asked_for() {
-        for count in [1, 2, 3, 7, 100, 65_537, 1 << 20] {
+        for count in [1, 2, 3, 7, 100, 65_537] {
             for (clustering, skew) in [(0.0, 0.0), (0.5, 0.3), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)] {
                 let all = addresses(count, clustering, skew).all;
                 let distinct: HashSet<_> = all.iter().collect();
                 assert_eq!((all.len(), distinct.len()), (count as usize, count as usize));
             }
         }
+    }
+
+    #[test]
+    fn parts_have_addresses_of_their_own() {
+        let addresses = addresses(1_000, 0.5, 0.3);
+        let mut random = Random::new(9, 9);
+        let mut drawn = |between: std::ops::Range<f64>| {
+            let all = (0..1_000).map(|_| addresses.draw(between.clone(), &mut random));
+            all.collect::<HashSet<_>>()
+        };
+        let (low, high) = (drawn(0.0..0.25), drawn(0.25..1.0));
+        assert!(low.len() <= 250 && high.len() <= 750 && low.is_disjoint(&high));
+        assert_eq!(drawn(0.5..0.5).len(), 1);
+        assert_eq!(drawn(1.0..1.0).len(), 1);
     }
 
     #[test]
@@ -184,7 +209,7 @@ mod tests {
             let mut random = Random::new(8, 8);
             let mut counts = std::collections::HashMap::new();
             for _ in 0..25_600 {
-                *counts.entry(addresses.draw(&mut random)).or_insert(0) += 1;
+                *counts.entry(addresses.draw(0.0..1.0, &mut random)).or_insert(0) += 1;
             }
             counts.into_values().max()
         };

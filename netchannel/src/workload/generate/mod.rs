@@ -9,6 +9,7 @@
 //! ones first.
 
 mod addresses;
+mod networks;
 mod ports;
 mod properties;
 mod random;
@@ -23,6 +24,7 @@ use ahash::HashSet;
 use classifier::{InsertError, Ipv4FiveTuple, Ipv4Rule, Range, Schema, dimension};
 
 use addresses::{Addresses, Spread};
+use networks::{LENGTHS_SAMPLE, Networks, lengths, parts};
 use ports::Ports;
 pub use properties::{OutOfRange, Properties};
 pub(crate) use random::Random;
@@ -35,9 +37,6 @@ pub const MAX_RULES: u32 = 1 << 24;
 /// After so many rules in a row that were there already, no more are sought.
 const MAX_REPEATS: u32 = 100_000;
 
-/// Prefixes of fewer bits are as good as wildcards.
-const WILDCARD_BITS: u32 = 4;
-
 /// What numbers are drawn for. Those of one purpose stay the same when another one's options change.
 #[derive(Clone, Copy)]
 enum Purpose {
@@ -48,6 +47,7 @@ enum Purpose {
     Rules,
     Order,
     Trace,
+    Lengths,
 }
 
 impl Purpose {
@@ -146,8 +146,8 @@ pub fn rules(
 struct Maker<'properties> {
     style: Style,
     properties: &'properties Properties,
-    source: Addresses,
-    destination: Addresses,
+    source: Networks,
+    destination: Networks,
     source_ports: Ports,
     destination_ports: Ports,
 }
@@ -162,6 +162,14 @@ impl<'properties> Maker<'properties> {
             };
             Addresses::new(spread, &mut purpose.random(seed))
         };
+        let mut random = Purpose::Lengths.random(seed);
+        let sample: Vec<[u32; 2]> = (0..LENGTHS_SAMPLE)
+            .map(|_| lengths(style, properties, &mut random))
+            .collect();
+        let networks = |side: usize, count, purpose| Networks {
+            addresses: addresses(count, purpose),
+            parts: parts(sample.iter().map(|pair| pair[side])),
+        };
         let ports = |purpose: Purpose| {
             let random = &mut purpose.random(seed);
             Ports::new(properties.port_values, properties.wide_port_ranges, random)
@@ -169,8 +177,8 @@ impl<'properties> Maker<'properties> {
         Self {
             style,
             properties,
-            source: addresses(properties.source_addresses, Purpose::SourceAddresses),
-            destination: addresses(properties.destination_addresses, Purpose::DestinationAddresses),
+            source: networks(0, properties.source_addresses, Purpose::SourceAddresses),
+            destination: networks(1, properties.destination_addresses, Purpose::DestinationAddresses),
             source_ports: ports(Purpose::SourcePorts),
             destination_ports: ports(Purpose::DestinationPorts),
         }
@@ -179,14 +187,9 @@ impl<'properties> Maker<'properties> {
     fn ranges(&self, random: &mut Random) -> [Range<u32>; 5] {
         let profile = self.style.profile();
         let properties = self.properties;
-        let pairs = if random.chance(properties.wildcards) {
-            profile.wildcard
-        } else {
-            profile.specific
-        };
-        let [source, destination] = *random.weighted(pairs);
-        let source = self.address(&self.source, source.into(), random);
-        let destination = self.address(&self.destination, destination.into(), random);
+        let [source, destination] = lengths(self.style, properties, random);
+        let source = self.source.draw(source, properties.nesting, random);
+        let destination = self.destination.draw(destination, properties.nesting, random);
 
         let with_range = random.chance(properties.port_ranges);
         let any_protocol = random.chance(properties.any_protocol_where(with_range));
@@ -211,30 +214,6 @@ impl<'properties> Maker<'properties> {
                 None => Range::any(Ipv4FiveTuple::WIDTHS[dimension::PROTOCOL]),
             },
         ]
-    }
-
-    /// A prefix of about this length.
-    fn address(&self, addresses: &Addresses, length: u32, random: &mut Random) -> Range<u32> {
-        let mut steps = 0;
-        for _ in 0..self.properties.smoothness {
-            steps += u32::from(random.chance(0.25));
-        }
-        // Wildcards stay wildcards, and the others don't become any.
-        let (low, high) = if length < WILDCARD_BITS {
-            (0, WILDCARD_BITS - 1)
-        } else {
-            (WILDCARD_BITS, 32)
-        };
-        let longer = length == low || (length < high && random.chance(0.5));
-        let mut length = if longer {
-            (length + steps).min(high)
-        } else {
-            length.saturating_sub(steps).max(low)
-        };
-        if length > WILDCARD_BITS && random.chance(self.properties.nesting) {
-            length = random.between(WILDCARD_BITS, length);
-        }
-        Range::prefix(addresses.draw(random), length, 32).unwrap_or(Range::any(32))
     }
 
     /// Where the rule stands: lower before higher.

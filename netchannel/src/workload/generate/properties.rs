@@ -18,9 +18,12 @@ pub struct Properties {
     pub clustering: f64,
     /// How unevenly rules share the addresses: from 0 (each as often as the others) to 1 (most rules name few).
     pub skew: f64,
-    /// The share, 0 to 1, of prefixes that are cut to a random length: networks in networks.
+    /// The share, 0 to 1, of prefixes that are made of any address, so that networks lie in networks. Others are
+    /// made of addresses that only prefixes of their length are made of.
     pub nesting: f64,
-    /// By how many bits, 0 to 32, prefix lengths depart from the style's at most; half of that is usual.
+    /// The share, 0 to 1, of prefixes that are cut to a random length.
+    pub random_lengths: f64,
+    /// By how many bits, 0 to 32, prefix lengths depart from the style's at most; a fifth of that is usual.
     pub smoothness: u32,
     /// The share, 0 to 1, of rules with a port range that is neither all ports, nor those from 1024, nor
     /// those below.
@@ -72,13 +75,14 @@ impl Style {
             destination_addresses,
             clustering: profile.clustering,
             skew: profile.skew,
-            nesting: 0.0,
+            nesting: profile.nesting,
+            random_lengths: 0.0,
             smoothness: 2,
             port_ranges: profile.port_ranges,
             wide_port_ranges: 0.1,
             port_values: profile.port_values,
             any_protocol: profile.any_protocol,
-            disorder: 0.1,
+            disorder: 0.15,
         }
     }
 }
@@ -91,6 +95,7 @@ impl Properties {
             ("clustering", self.clustering),
             ("skew", self.skew),
             ("nesting", self.nesting),
+            ("random-lengths", self.random_lengths),
             ("port-ranges", self.port_ranges),
             ("wide-port-ranges", self.wide_port_ranges),
             ("any-protocol", self.any_protocol),

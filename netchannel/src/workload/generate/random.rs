@@ -1,5 +1,7 @@
 //! Numbers that are the same on every machine for a seed.
 
+use std::ops::Range;
+
 /// SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
@@ -97,12 +99,17 @@ impl Weights {
 
     /// An index; 0 if there are none.
     pub(crate) fn draw(&self, random: &mut Random) -> usize {
-        let Some(last) = self.sums.last() else {
-            return 0;
+        self.draw_of(0..self.sums.len(), random)
+    }
+
+    /// An index of this part; its start if the part is empty.
+    pub(crate) fn draw_of(&self, part: Range<usize>, random: &mut Random) -> usize {
+        let Some((last, sums)) = self.sums.get(part.clone()).and_then(<[f64]>::split_last) else {
+            return part.start;
         };
-        let drawn = random.unit() * last;
-        let index = self.sums.partition_point(|sum| *sum <= drawn);
-        index.min(self.sums.len() - 1)
+        let before = part.start.checked_sub(1).map_or(0.0, |before| self.sums[before]);
+        let drawn = before + random.unit() * (last - before);
+        part.start + sums.partition_point(|sum| *sum <= drawn)
     }
 }
 
@@ -134,6 +141,8 @@ mod tests {
             counts[weights.draw(&mut random)] += 1;
             choices[*random.weighted(&[(1, 0), (0, 1), (3, 2)])] += 1;
         }
+        assert_eq!(weights.draw_of(0..2, &mut random), 0);
+        assert_eq!(weights.draw_of(1..1, &mut random), 1);
         for counts in [counts, choices] {
             assert!((9_500..10_500).contains(&counts[0]), "{counts:?}");
             assert_eq!(counts[1], 0);

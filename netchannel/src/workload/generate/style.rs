@@ -100,6 +100,8 @@ pub(super) struct Profile {
     pub(super) clustering: f64,
     /// How unevenly addresses are used.
     pub(super) skew: f64,
+    /// The share of prefixes that are cut from addresses of other lengths.
+    pub(super) nesting: f64,
 }
 
 const TCP: Protocol = Some(6);
@@ -149,7 +151,8 @@ const ACCESS_LIST: Profile = Profile {
     // Hosts of many networks to a hundred servers.
     addresses: |rules| [rules, 120],
     clustering: 0.6,
-    skew: 0.5,
+    skew: 0.7,
+    nesting: 0.05,
 };
 
 const FIREWALL: Profile = Profile {
@@ -208,6 +211,7 @@ const FIREWALL: Profile = Profile {
     addresses: |rules| [rules / 4, rules],
     clustering: 0.25,
     skew: 0.2,
+    nesting: 0.0,
 };
 
 const IP_CHAIN: Profile = Profile {
@@ -293,4 +297,5 @@ const IP_CHAIN: Profile = Profile {
     addresses: |rules| [rules / 4 * 3, rules / 4 * 3],
     clustering: 0.5,
     skew: 0.4,
+    nesting: 0.05,
 };

@@ -1,7 +1,7 @@
 //! Numbers for people.
 
 /// `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -14,7 +14,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1.23 MB`: three digits, powers of 1000.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     if number < 1000 {
         return format!("{number} B");
@@ -37,7 +37,7 @@ pub(super) fn bytes(number: u64) -> String {
 }
 
 /// `2h4m`: the two largest units.
-pub(super) fn seconds(number: u64) -> String {
+pub(crate) fn seconds(number: u64) -> String {
     let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
     let largest = units
         .iter()

@@ -4,21 +4,21 @@ use std::io::{self, Write};
 
 /// Which side of a column its text stands at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Left,
     Right,
 }
 
 /// A table that can be written in pieces: later pieces keep the widths of the earlier ones, or widen them.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     columns: Vec<(&'static str, Side)>,
     widths: Vec<usize>,
     started: bool,
 }
 
 impl Table {
-    pub(super) fn new(columns: &[(&'static str, Side)]) -> Self {
+    pub(crate) fn new(columns: &[(&'static str, Side)]) -> Self {
         let widths = columns.iter().map(|(header, _)| header.chars().count()).collect();
         Table {
             columns: columns.to_vec(),
@@ -28,7 +28,7 @@ impl Table {
     }
 
     /// Writes rows, before the first ones the headers. A row has a text for each column.
-    pub(super) fn write(&mut self, rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(&mut self, rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
         for row in rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
