@@ -85,6 +85,7 @@ pub mod linear;
 pub mod live;
 pub mod reclaim;
 pub mod trie;
+pub mod tuple;
 
 pub use classify::{Classifier, InsertError, Lookup, MAX_BATCH};
 pub use key::{Ipv4Key, Ipv6Key, Key};

@@ -6,13 +6,21 @@
 /// doesn't know, and beyond the end.
 #[inline(always)]
 pub(crate) fn prefetch<T>(values: &[T], index: usize) {
-    #[cfg(target_arch = "x86_64")]
     if index < values.len() {
+        prefetch_address(values.as_ptr().wrapping_add(index));
+    }
+}
+
+/// Starts to load the cache line of that address, which may be any. Does nothing on processors that it
+/// doesn't know.
+#[inline(always)]
+pub(crate) fn prefetch_address<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let first = values.as_ptr().wrapping_add(index).cast::<i8>();
         // SAFETY: prefetching reads nothing that the program sees and never faults, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(first) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, index);
+    let _ = address;
 }

@@ -58,6 +58,11 @@ impl<W: Word> Range<W> {
         Ok(Self { low, high })
     }
 
+    /// The values from `low` to `high`, which is not below it.
+    pub(crate) const fn between(low: W, high: W) -> Self {
+        Self { low, high }
+    }
+
     /// This value alone.
     pub const fn exact(value: W) -> Self {
         Self {

@@ -55,6 +55,9 @@ pub trait Word:
     /// The word with all bits set.
     const MAX: Self;
 
+    /// The lowest bits of a number, as many as the word has.
+    fn truncated(number: u128) -> Self;
+
     /// The word with the lowest `count` bits set; all of them if `count` is at least [`BITS`](Self::BITS).
     fn low_bits(count: u32) -> Self;
 
@@ -64,6 +67,22 @@ pub trait Word:
     /// Zeros below the lowest bit that is set; [`BITS`](Self::BITS) for zero.
     fn trailing_zeros(self) -> u32;
 
+    /// How many 64-bit words hold the values of `D` dimensions.
+    fn packed_len<const D: usize>() -> usize;
+
+    /// One of the 64-bit words that hold the values.
+    fn packed<const D: usize>(values: &[Self; D], index: usize) -> u64;
+
+    /// A hash of the bits of `values` that are set in `masks`. Its highest bits are the best mixed.
+    #[inline(always)]
+    fn digest<const D: usize>(values: &[Self; D], masks: &[Self; D]) -> u64 {
+        // Each word ends up multiplied by the product of some of the numbers: hashing by multiplication.
+        (0..Self::packed_len::<D>()).fold(0u64, |sum, index| {
+            let word = Self::packed(values, index) & Self::packed(masks, index);
+            sum.wrapping_add(word).wrapping_mul(multiplier(index))
+        })
+    }
+
     /// The word without its lowest `count` bits, shifted down; zero if `count` is at least
     /// [`BITS`](Self::BITS).
     fn without_low(self, count: u32) -> Self;
@@ -72,13 +91,40 @@ pub trait Word:
     fn low_u32(self) -> u32;
 }
 
+/// Odd numbers without a pattern, to hash by multiplication (Dietzfelbinger, "Universal Hashing and
+/// k-Wise Independent Random Variables via Integer Arithmetic without Primes", 1996).
+const MULTIPLIERS: [u64; 16] = {
+    let mut multipliers = [0; 16];
+    let mut index = 0;
+    while index < 16 {
+        // SplitMix64 (Steele, Lea and Flood 2014).
+        let mut mixed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        multipliers[index] = mixed | 1;
+        index += 1;
+    }
+    multipliers
+};
+
+/// What the sum so far is multiplied by after the word of that index was added.
+#[inline(always)]
+pub(crate) const fn multiplier(index: usize) -> u64 {
+    MULTIPLIERS[index % MULTIPLIERS.len()]
+}
+
 macro_rules! word {
-    ($type:ty) => {
+    ($type:ty, |$values:ident, $index:ident| $packed:expr, $packed_len:expr) => {
         impl Word for $type {
             const BITS: u32 = <$type>::BITS;
             const ZERO: Self = 0;
             const ONE: Self = 1;
             const MAX: Self = <$type>::MAX;
+
+            #[inline]
+            fn truncated(number: u128) -> Self {
+                number as Self
+            }
 
             #[inline]
             fn low_bits(count: u32) -> Self {
@@ -95,6 +141,17 @@ macro_rules! word {
                 <$type>::trailing_zeros(self)
             }
 
+            #[inline(always)]
+            fn packed_len<const D: usize>() -> usize {
+                let dimensions: usize = D;
+                ($packed_len)(dimensions)
+            }
+
+            #[inline(always)]
+            fn packed<const D: usize>($values: &[Self; D], $index: usize) -> u64 {
+                $packed
+            }
+
             #[inline]
             fn without_low(self, count: u32) -> Self {
                 self.checked_shr(count).unwrap_or(0)
@@ -108,8 +165,23 @@ macro_rules! word {
     };
 }
 
-word!(u32);
-word!(u128);
+word!(
+    u32,
+    |values, index| {
+        let high = if index * 2 + 1 < D {
+            values[index * 2 + 1]
+        } else {
+            0
+        };
+        u64::from(values[index * 2]) | u64::from(high) << 32
+    },
+    |dimensions: usize| dimensions.div_ceil(2)
+);
+word!(
+    u128,
+    |values, index| (values[index / 2] >> (index % 2 * 64)) as u64,
+    |dimensions: usize| dimensions * 2
+);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use classifier::interval::Interval;
 use classifier::linear::Linear;
 use classifier::live::Mirrored;
 use classifier::trie::Trie;
+use classifier::tuple::{Instructions, Tuple};
 use classifier::{
     Classifier, InsertError, Ipv4FiveTuple, Ipv6FiveTuple, Key, Lookup, Match, Range, Rule, RuleId, Schema,
     Word,
@@ -54,6 +55,7 @@ schema!(ThreeWide, u128, 3, [64, 8, 128]);
 schema!(Four, u32, 4, [3, 3, 16, 2]);
 schema!(FourWide, u128, 4, [8, 16, 128, 3]);
 schema!(SixWithFlag, u32, 6, [32, 8, 16, 3, 8, 1]);
+schema!(Eleven, u32, 11, [32, 32, 16, 16, 8, 8, 16, 32, 12, 6, 2]);
 
 /// A change to a set of rules.
 #[derive(Debug, Clone)]
@@ -313,6 +315,47 @@ mod trie {
         ipv4_five_tuples Ipv4FiveTuple 5 30,
         ipv6_five_tuples Ipv6FiveTuple 5 20,
         six_dimensions SixWithFlag 6 30,
+    }
+}
+
+mod tuple {
+    use super::*;
+
+    agree! { Tuple:
+        one_dimension_of_5_bits OneShort 1 200,
+        one_dimension_of_32_bits One 1 200,
+        one_dimension_of_128_bits OneWide 1 200,
+        two_dimensions_of_few_bits TwoShort 2 200,
+        two_dimensions Two 2 100,
+        two_dimensions_with_wide_words TwoWide 2 60,
+        three_dimensions Three 3 60,
+        three_dimensions_with_wide_words ThreeWide 3 30,
+        four_dimensions Four 4 60,
+        four_dimensions_with_wide_words FourWide 4 30,
+        ipv4_five_tuples Ipv4FiveTuple 5 30,
+        ipv6_five_tuples Ipv6FiveTuple 5 20,
+        six_dimensions SixWithFlag 6 30,
+        eleven_dimensions Eleven 11 10,
+    }
+}
+
+mod tuple_avx2 {
+    use super::*;
+
+    agree! { Tuple with_instructions (Instructions::Avx2):
+        one_dimension_of_5_bits OneShort 1 50,
+        ipv4_five_tuples Ipv4FiveTuple 5 30,
+        eleven_dimensions Eleven 11 10,
+    }
+}
+
+mod tuple_portable {
+    use super::*;
+
+    agree! { Tuple with_instructions (Instructions::Portable):
+        one_dimension_of_5_bits OneShort 1 50,
+        ipv4_five_tuples Ipv4FiveTuple 5 30,
+        eleven_dimensions Eleven 11 10,
     }
 }
 

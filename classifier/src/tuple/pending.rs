@@ -1,0 +1,119 @@
+//! What the writer has taken out, and readers may still be looking at.
+
+use std::collections::VecDeque;
+
+use super::residual::Residual;
+use super::state::State;
+use crate::range::Range;
+use crate::reclaim::{Domain, Sequence};
+use crate::rule::Match;
+
+/// Objects that wait together.
+const BATCH: usize = 64;
+
+/// The most closed batches; the writer waits for readers before there are more.
+const MAX_BATCHES: usize = 64;
+
+/// The most objects that wait for readers: runs of up to 14 entries, removed rules, residual lists.
+pub(super) const MAX_PENDING: usize = BATCH * (MAX_BATCHES + 2);
+
+/// What is to be done when no section is open that began before it was put here.
+#[derive(Debug)]
+pub(super) enum Pending<W, A, const D: usize> {
+    /// Places of the arena that nothing leads to any more.
+    Run { index: u32, length: usize },
+    /// A rule that is marked as removed, and still in its table (or the residual list).
+    Removed {
+        ranges: [Range<W>; D],
+        found: Match<A>,
+        table: u8,
+    },
+    /// A residual list.
+    Residual(#[expect(dead_code, reason = "kept to be dropped")] Box<Residual<W, A, D>>),
+    /// A whole generation.
+    State(#[expect(dead_code, reason = "kept to be dropped")] Box<State<W, A, D>>),
+}
+
+/// Pending objects, oldest first. The sequence of their domain is advanced once per batch of them.
+#[derive(Debug)]
+pub(super) struct Queue<W, A, const D: usize> {
+    objects: VecDeque<Pending<W, A, D>>,
+    /// Batches that are complete: their sequence, and how many objects.
+    closed: VecDeque<(Sequence, usize)>,
+    /// Objects behind the last closed batch.
+    open: usize,
+}
+
+impl<W, A, const D: usize> Queue<W, A, D> {
+    pub(super) const fn new() -> Self {
+        Self {
+            objects: VecDeque::new(),
+            closed: VecDeque::new(),
+            open: 0,
+        }
+    }
+
+    /// Puts an object behind the others. What led to it is gone.
+    #[inline]
+    pub(super) fn push(&mut self, object: Pending<W, A, D>) {
+        self.objects.push_back(object);
+        self.open += 1;
+    }
+
+    /// Whether it is time to [`close`](Self::close) a batch.
+    #[inline]
+    pub(super) fn is_batch_full(&self) -> bool {
+        self.open >= BATCH
+    }
+
+    /// Whether so many batches wait that the writer has to.
+    pub(super) fn is_full(&self) -> bool {
+        self.closed.len() >= MAX_BATCHES
+    }
+
+    /// Completes a batch of what was put here last.
+    pub(super) fn close(&mut self, domain: &Domain) {
+        if self.open > 0 {
+            self.closed.push_back((domain.advance(), self.open));
+            self.open = 0;
+        }
+    }
+
+    /// Waits until the oldest closed batch can be taken.
+    pub(super) fn wait(&self, domain: &Domain) {
+        if let Some((sequence, _)) = self.closed.front() {
+            domain.wait(*sequence);
+        }
+    }
+
+    /// The oldest object, if no reader can hold it any more.
+    #[inline]
+    pub(super) fn pop(&mut self, domain: &Domain) -> Option<Pending<W, A, D>> {
+        let (sequence, objects) = self.closed.front_mut()?;
+        if !domain.has_passed(*sequence) {
+            return None;
+        }
+        *objects -= 1;
+        if *objects == 0 {
+            self.closed.pop_front();
+        }
+        self.objects.pop_front()
+    }
+
+    /// Takes out all objects without waiting.
+    pub(super) fn take(&mut self) -> VecDeque<Pending<W, A, D>> {
+        self.closed.clear();
+        self.open = 0;
+        std::mem::take(&mut self.objects)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Memory of the queue itself, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.objects.capacity() * size_of::<Pending<W, A, D>>()
+            + self.closed.capacity() * size_of::<(Sequence, usize)>()
+    }
+}
