@@ -129,7 +129,14 @@ pub(super) fn load(code: &[[u8; 8]]) -> io::Result<OwnedFd> {
         log_size: LOG_SIZE as u32,
         log: log.as_mut_ptr() as u64,
     };
-    bpf(PROGRAM_LOAD, &mut attributes).map(owned).map_err(|error| {
+    // The verifier gives up when a signal comes in; the next time it is gone.
+    let loaded = loop {
+        match bpf(PROGRAM_LOAD, &mut attributes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => break result,
+        }
+    };
+    loaded.map(owned).map_err(|error| {
         let log = String::from_utf8_lossy(&log);
         let said: Vec<&str> = log.trim_end_matches('\0').lines().rev().take(4).collect();
         io::Error::new(

@@ -23,6 +23,7 @@ mod error;
 mod handover;
 mod interest;
 mod maps;
+mod signals;
 mod sys;
 
 use std::io;
@@ -43,6 +44,7 @@ pub use xdp_prog::Verdict;
 use handover::{GenericDevices, duplicating};
 use interest::Tables;
 use maps::Maps;
+use signals::SignalsBlocked;
 use sys::Run;
 
 /// The longest frame in bytes that [`Handover::inject`] takes: what the kernel has room for in a page of 4096 bytes
@@ -73,12 +75,18 @@ impl XdpProgram {
     /// `max_frame_length` is the longest frame in bytes, with its Ethernet header, that the sockets can take: the
     /// size of a UMEM frame without headroom. Longer ones stay with the kernel.
     ///
+    /// The thread takes no signals meanwhile.
+    ///
     /// # Errors
     ///
     /// [`XdpError::Load`] and [`XdpError::LoadProgram`] if the kernel is too old or the process has not the right.
     pub fn load(max_frame_length: u32) -> Result<Self, XdpError> {
         let cookie = getrandom::u64().map_err(|error| XdpError::System {
             call: "getrandom",
+            source: io::Error::from(error),
+        })?;
+        let _blocked = SignalsBlocked::new().map_err(|error| XdpError::System {
+            call: "pthread_sigmask",
             source: io::Error::from(error),
         })?;
         let mut object = EbpfLoader::new()

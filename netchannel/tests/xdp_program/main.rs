@@ -6,5 +6,6 @@ mod external;
 mod frames;
 mod handover;
 mod interest;
+mod loading;
 mod namespace;
 mod verdicts;
