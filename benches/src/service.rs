@@ -13,7 +13,7 @@ use crate::stop::wait_until;
 use crate::{Error, Result};
 
 /// How long such a program may take to be ready, and to end.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The line that it prints when it works.
 const READY: &str = "ready";

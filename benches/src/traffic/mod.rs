@@ -13,7 +13,8 @@ pub mod udp;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long a transfer may stand still before it counts as failed.
+/// How long a transfer may stand still before it counts as failed, and an answer be awaited before it counts as lost:
+/// far longer than a busy machine keeps one waiting.
 pub const STALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often a blocked socket call returns to look whether it should stop.

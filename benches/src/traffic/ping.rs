@@ -10,16 +10,13 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, socket,
 };
 
-use super::{LOOK_EVERY, Live, Outcome};
+use super::{LOOK_EVERY, Live, Outcome, STALL_LIMIT};
 use crate::error::During;
 use crate::{Result, stop};
 
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 const ICMP_HEADER: usize = 8;
-
-/// How long an answer may take before the request counts as lost.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// What to send.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +29,8 @@ pub struct Ping {
     pub identifier: u16,
     /// From one request to the next.
     pub interval: Duration,
+    /// How long an answer may take before its request counts as lost.
+    pub limit: Duration,
 }
 
 impl Default for Ping {
@@ -41,6 +40,7 @@ impl Default for Ping {
             payload: 56,
             identifier: 0x4e43,
             interval: Duration::from_millis(20),
+            limit: STALL_LIMIT,
         }
     }
 }
@@ -84,7 +84,7 @@ pub fn ping(target: Ipv4Addr, ping: &Ping, live: &Live) -> Result<PingOutcome> {
         .during(format!("send an echo request to {target}"))?;
         live.add_sent();
         result.outcome.sent += 1;
-        match answer(&socket, target, &request)? {
+        match answer(&socket, target, &request, ping.limit)? {
             Some(true) => {
                 result.round_trips.push(sent.elapsed());
                 result.outcome.received += 1;
@@ -135,9 +135,9 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// Waits for the answer to a request: whether it is intact, or nothing if none came.
-fn answer(socket: &OwnedFd, target: Ipv4Addr, request: &[u8]) -> Result<Option<bool>> {
+fn answer(socket: &OwnedFd, target: Ipv4Addr, request: &[u8], limit: Duration) -> Result<Option<bool>> {
     let mut buffer = vec![0; 65_535];
-    let until = Instant::now() + ANSWER_LIMIT;
+    let until = Instant::now() + limit;
     while Instant::now() < until {
         stop::check()?;
         let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::Ipv4RecvErr;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt};
 
-use super::{LOOK_EVERY, Live};
+use super::{LOOK_EVERY, Live, STALL_LIMIT};
 use crate::error::During;
 use crate::sys::set_int_option;
 use crate::{Result, stop};
@@ -44,14 +44,14 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// A probe of 32 bytes that reaches its target, which has a second to answer.
+    /// A probe of 32 bytes that reaches its target, which has [`STALL_LIMIT`] to answer.
     pub fn to(target: SocketAddrV4) -> Self {
         Self {
             target,
             ttl: 64,
             payload: 32,
             dont_fragment: false,
-            timeout: Duration::from_secs(1),
+            timeout: STALL_LIMIT,
         }
     }
 }

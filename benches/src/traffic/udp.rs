@@ -7,17 +7,14 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{LOOK_EVERY, Live, Outcome};
+use super::{LOOK_EVERY, Live, Outcome, STALL_LIMIT};
 use crate::error::During;
 use crate::namespace::Namespace;
 use crate::{Result, stop};
-
-/// How long the answer to a datagram may take before it counts as lost.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// The longest datagram there is.
 const LONGEST: usize = 65_535;
@@ -144,7 +141,7 @@ fn open(source: Ipv4Addr, server: SocketAddr) -> Result<UdpSocket> {
 /// Reads the answers of one round.
 fn gather(sockets: &[UdpSocket], round: usize, live: &Live, outcome: &mut Outcome) -> Result<()> {
     let mut waiting: Vec<usize> = (0..sockets.len()).collect();
-    let until = Instant::now() + ANSWER_LIMIT;
+    let until = Instant::now() + STALL_LIMIT;
     let mut buffer = vec![0; LONGEST];
     while !waiting.is_empty() && Instant::now() < until {
         stop::check()?;

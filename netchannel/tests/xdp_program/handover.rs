@@ -19,7 +19,7 @@ fn listening() -> UdpSocket {
     ip("address add 10.0.0.1/24 dev inside");
     let socket = UdpSocket::bind("10.0.0.1:5000").expect("binding");
     socket
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(30)))
         .expect("a timeout");
     socket
 }

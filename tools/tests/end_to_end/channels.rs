@@ -12,8 +12,8 @@ use netchannel_benches::traffic::probe::{Answer, Hop, Probe, UNREACHABLE, probe,
 use netchannel_benches::traffic::udp::{EchoServer, echo_many};
 
 use crate::site::{
-    ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_tcp, check_traffic, eventually, exchange_udp, lab,
-    let_the_kernel_forward, let_the_server_answer_inside, reaches,
+    ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_echo, check_tcp, check_traffic, eventually,
+    exchange_udp, lab, let_the_kernel_forward, let_the_server_answer_inside,
 };
 
 /// Who the server sees.
@@ -64,7 +64,7 @@ fn rules_without_addresses_let_answers_in() {
     let outcome = exchange_udp(&site.lab, echo.address(), 10, 3);
     assert!(outcome.intact(), "{outcome:?}");
     check_traffic(&site.lab);
-    assert!(reaches(&site.lab.inside, SERVER));
+    check_echo(&site.lab.inside, SERVER);
     site.finish();
 }
 

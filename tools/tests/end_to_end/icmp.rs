@@ -43,6 +43,7 @@ fn echo_requests_of_all_sizes_are_answered() {
             payload,
             identifier: 7 + number as u16,
             interval: Duration::ZERO,
+            limit: ON_ITS_WAY,
         };
         let answers = site.lab.inside.run(|| ping(SERVER, &some, &Live::default()));
         let outcome = answers.expect("a raw socket").outcome;

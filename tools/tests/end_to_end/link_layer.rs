@@ -9,7 +9,7 @@ use netchannel_benches::topology::{
 use netchannel_benches::traffic::raw::RawSocket;
 
 use crate::frames::{Datagram, read_udp, to_box, udp};
-use crate::site::{ON_ITS_WAY, Site, at, check_traffic, eventually, reaches};
+use crate::site::{ON_ITS_WAY, Site, at, check_echo, check_traffic, eventually};
 
 const ASKED: (Ipv4Addr, u16) = (SERVER, 7777);
 
@@ -184,6 +184,6 @@ fn malformed_packets_harm_nobody() {
     }
     inside.send(&whole).expect("sent");
     assert_eq!(receive(&server).payload, b"as it should be");
-    assert!(reaches(&site.lab.inside, SERVER));
+    check_echo(&site.lab.inside, SERVER);
     site.finish();
 }

@@ -5,8 +5,8 @@ use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, Offloads, Op
 use netchannel_benches::traffic::udp::EchoServer;
 
 use crate::site::{
-    Site, TRANSLATE_ALL, TRANSLATOR, check_tcp, check_traffic, exchange_udp, lab, let_the_kernel_forward,
-    reaches,
+    Site, TRANSLATE_ALL, TRANSLATOR, check_echo, check_tcp, check_traffic, exchange_udp, lab,
+    let_the_kernel_forward,
 };
 
 fn check(options: &Options) -> Site {
@@ -67,6 +67,7 @@ fn generic_mode_does_the_same() {
         echo.peers()
     );
     assert_eq!(site.drops().passed, 10);
-    assert!(reaches(&site.lab.inside, BOX_INSIDE) && reaches(&site.lab.server, BOX_OUTSIDE));
+    check_echo(&site.lab.inside, BOX_INSIDE);
+    check_echo(&site.lab.server, BOX_OUTSIDE);
     site.finish();
 }

@@ -80,10 +80,21 @@ pub(crate) fn lab(options: &Options) -> Lab {
     lab
 }
 
-/// Whether `target` answers an echo request from `namespace`.
+/// Whether `target` answers an echo request from `namespace` in the time that this takes when it does: to be repeated
+/// until it does, or for what does not answer, however long one waits.
 pub(crate) fn reaches(namespace: &Namespace, target: Ipv4Addr) -> bool {
+    answers(namespace, target, Duration::from_secs(1))
+}
+
+/// Checks that `target` answers the first echo request from `namespace`.
+pub(crate) fn check_echo(namespace: &Namespace, target: Ipv4Addr) {
+    assert!(answers(namespace, target, ON_ITS_WAY), "{target} does not answer");
+}
+
+fn answers(namespace: &Namespace, target: Ipv4Addr, limit: Duration) -> bool {
     let one = Ping {
         count: 1,
+        limit,
         ..Ping::default()
     };
     // A host without a route is told by the socket.
@@ -270,4 +281,4 @@ impl Drop for Site {
 }
 
 /// How long a socket waits for what is on its way.
-pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(10);
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(30);

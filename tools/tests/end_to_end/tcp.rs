@@ -47,8 +47,9 @@ fn downloads_and_uploads_arrive_whole() {
     let site = Site::new();
     check_tcp(&site.lab, 1, 10_000_000);
     check_tcp(&site.lab, 40, 100_000);
-    let established = site.channel("internet").details["mappings"]["tcp"].clone();
-    assert_eq!(established, 82, "a mapping for each connection");
+    // Connections to different servers may have the same port inside, and share a mapping then.
+    let sessions: u64 = site.mappings().iter().map(|mapping| mapping.sessions).sum();
+    assert_eq!(sessions, 82, "one for each connection");
     site.finish();
 }
 
@@ -171,7 +172,7 @@ fn a_mapping_that_filters_admits_no_connection_from_elsewhere() {
         unanswered.expect_err("filtered").kind(),
         std::io::ErrorKind::TimedOut
     );
-    assert!(site.dropped("nat-filtered") >= 1);
+    eventually("a drop", || site.dropped("nat-filtered") >= 1);
     let free = SocketAddr::new(external.ip(), if external.port() == 1024 { 1025 } else { 1024 });
     let unanswered = at(&site.lab.server, || {
         TcpStream::connect_timeout(&free, Duration::from_millis(200))
@@ -180,7 +181,7 @@ fn a_mapping_that_filters_admits_no_connection_from_elsewhere() {
         unanswered.expect_err("no mapping").kind(),
         std::io::ErrorKind::TimedOut
     );
-    assert!(site.dropped("nat-no-mapping") >= 1);
+    eventually("a drop", || site.dropped("nat-no-mapping") >= 1);
     site.finish();
 }
 
