@@ -17,10 +17,10 @@ demo: build
 	cargo build --release --locked --package netchannel-benches --example demo
 	$(AS_ROOT) target/release/examples/demo $(ARGS)
 
-# All tests, those that need root included.
+# All tests, those that need root included. A failure does not keep the others from running.
 test: setup
 	cargo build --workspace --all-targets --locked
-	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked
+	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked --no-fail-fast
 
 # All benchmarks.
 bench: bench-classifier bench-packet-path bench-traffic
