@@ -2,7 +2,6 @@
 
 use std::io::{BufWriter, Write};
 
-use classifier::Ipv4Rule;
 use netchannel::measure;
 use netchannel::workload::classbench;
 use netchannel::workload::trace::{self, Header};
@@ -32,7 +31,7 @@ fn matching(arguments: &Match) -> Result<(), Failure> {
 }
 
 /// Reads a rule set and a trace.
-pub(crate) fn read(input: &Input) -> Result<(Vec<Ipv4Rule<u32>>, Vec<Header>), Failure> {
+pub(crate) fn read(input: &Input) -> Result<(classbench::Rules, Vec<Header>), Failure> {
     let rules = match input.format {
         Format::Classbench => classbench::read(&input.rules),
     };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use classifier::{Classifier, InsertError, Ipv4Rule, RuleId};
 
-use super::timing::median;
+use super::timing::{Clock, median};
 use crate::workload::generate::Random;
 
 /// The most rules that are out at a time.
@@ -73,7 +73,12 @@ pub(super) struct Rates {
 
 /// Takes random rules out, one at a time, and puts them in again, for about `time`. All are in at the end.
 /// Medians of the rounds.
-pub(super) fn rates<C>(structure: &mut C, turns: &mut Turns, time: Duration) -> Result<Rates, Refused>
+pub(super) fn rates<C>(
+    structure: &mut C,
+    turns: &mut Turns,
+    time: Duration,
+    clock: Clock,
+) -> Result<Rates, Refused>
 where
     C: Classifier<u32, 5, Action = u32>,
 {
@@ -84,19 +89,22 @@ where
     let [mut inserts, mut removes] = [Vec::new(), Vec::new()];
     loop {
         let ids = turns.take(round);
-        let begin = Instant::now();
+        let begin = clock.now();
         for id in ids.iter() {
             removed.extend(structure.remove(*id));
         }
-        let between = Instant::now();
+        let between = clock.now();
         for (id, rule) in ids.iter_mut().zip(removed.drain(..)) {
             *id = insert(structure, rule)?;
         }
-        let end = Instant::now();
+        let end = clock.now();
         black_box(&*structure);
         let each = |took: Duration| took.as_nanos() as f64 / ids.len() as f64;
-        let (remove, insert) = (each(between - begin), each(end - between));
-        if round < most && (end - begin) * 64 < time {
+        let (remove, insert) = (
+            each(between.saturating_sub(begin)),
+            each(end.saturating_sub(between)),
+        );
+        if round < most && end.saturating_sub(begin) * 64 < time {
             // So far the clock was measured too.
             round = (round * 2).min(most);
             continue;

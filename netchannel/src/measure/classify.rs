@@ -21,7 +21,8 @@ pub const BURST: usize = 32;
 /// So many headers of a trace, or all if there are fewer, are compared with a linear search.
 pub const SAMPLE: usize = 2_000;
 
-/// What a structure costs.
+/// What a structure costs. Times are those that go by, or with one processor for all threads, those that the
+/// measuring thread had it.
 ///
 /// As JSON an object with these fields in this order.
 #[derive(Clone, Debug, Serialize)]
@@ -45,8 +46,7 @@ pub struct Figures {
     /// Removals in a second, one at a time, of random rules.
     pub removes_per_second: f64,
     /// As `ns_per_lookup_burst`, with a section entered for each burst, while another thread takes out rules
-    /// and puts them in again without a pause. With one processor for both, only the time that lookups have it
-    /// counts.
+    /// and puts them in again without a pause.
     pub ns_per_lookup_burst_while_writing: f64,
     /// Headers for which it found something else than a linear search (of a sample) or than the trace says (of
     /// all), before or after the changes.
@@ -203,9 +203,10 @@ impl User for Measure<'_, '_> {
             progress,
         } = self;
         let mut tell = |what: &str| progress(&format!("{name}: {what}"));
+        let clock = Clock::for_processors();
         let rules = workload.rules.len();
         tell(&format!("building of {rules} rules"));
-        let (mut structure, ids, build) = build::<C>(name, workload.rules)?;
+        let (mut structure, ids, build) = build::<C>(name, workload.rules, clock)?;
         let bytes_per_rule = structure.memory() as f64 / rules as f64;
 
         tell("checking answers");
@@ -213,12 +214,12 @@ impl User for Measure<'_, '_> {
 
         tell("looking up");
         let headers = workload.keys.len();
-        let ns_per_lookup = per_item(headers, BURST, time, Clock::Wall, |range| {
+        let ns_per_lookup = per_item(headers, BURST, time, clock, |range| {
             for key in &workload.keys[range] {
                 black_box(structure.lookup(black_box(key)));
             }
         });
-        let ns_per_lookup_burst = per_item(headers, BURST, time, Clock::Wall, |range| {
+        let ns_per_lookup_burst = per_item(headers, BURST, time, clock, |range| {
             let mut found = [None; BURST];
             for (_, keys) in workload.bursts(range) {
                 structure.lookup_batch(black_box(keys), &mut found);
@@ -229,11 +230,11 @@ impl User for Measure<'_, '_> {
         tell("removing and inserting");
         let mut turns = Turns::new(ids);
         let full = |refused| MeasureError::refused(name, refused);
-        let Rates { inserts, removes } = rates(&mut structure, &mut turns, time).map_err(full)?;
+        let Rates { inserts, removes } = rates(&mut structure, &mut turns, time, clock).map_err(full)?;
 
         tell("looking up while another thread writes");
         let (writer, ns_per_lookup_burst_while_writing) =
-            while_writing(live(structure), turns, workload, time).map_err(full)?;
+            while_writing(live(structure), turns, workload, time, clock).map_err(full)?;
 
         tell("checking answers again");
         let mut reader = writer.reader();
@@ -256,17 +257,21 @@ impl User for Measure<'_, '_> {
 }
 
 /// Inserts all rules, in their order, and tells how long that took.
-fn build<C>(name: Structure, rules: &[Ipv4Rule<u32>]) -> Result<(C, Vec<RuleId>, Duration), MeasureError>
+fn build<C>(
+    name: Structure,
+    rules: &[Ipv4Rule<u32>],
+    clock: Clock,
+) -> Result<(C, Vec<RuleId>, Duration), MeasureError>
 where
     C: Classifier<u32, 5, Action = u32> + Default,
 {
     let mut ids = Vec::with_capacity(rules.len());
-    let start = Instant::now();
+    let start = clock.now();
     let mut structure = C::default();
     for rule in rules {
         ids.push(insert(&mut structure, *rule).map_err(|refused| MeasureError::refused(name, refused))?);
     }
-    Ok((structure, ids, start.elapsed()))
+    Ok((structure, ids, clock.now().saturating_sub(start)))
 }
 
 /// Nanoseconds for a lookup while another thread changes rules; gives the writer back, with all rules in it.
@@ -275,6 +280,7 @@ fn while_writing<L>(
     mut turns: Turns,
     workload: &Workload<'_>,
     time: Duration,
+    clock: Clock,
 ) -> Result<(L, f64), Refused>
 where
     L: Writer<u32, 5, Action = u32> + Send,
@@ -294,7 +300,6 @@ where
             thread::yield_now();
         }
         let stopper = Stopper(&stop);
-        let clock = Clock::beside_another_thread();
         let nanoseconds = per_item(workload.keys.len(), BURST, time, clock, |range| {
             for (_, keys) in workload.bursts(range) {
                 let mut found = [None; BURST];
@@ -351,7 +356,7 @@ impl User for BestRules<'_> {
         C: Classifier<u32, 5, Action = u32> + Default,
         L: Writer<u32, 5, Action = u32> + Send,
     {
-        let (structure, ..) = build::<C>(self.structure, self.rules)?;
+        let (structure, ..) = build::<C>(self.structure, self.rules, Clock::Wall)?;
         let mut actions = Vec::with_capacity(self.headers.len());
         for burst in self.headers.chunks(BURST) {
             let keys: Vec<Ipv4Key> = burst.iter().map(|header| header.key).collect();

@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 /// About so many passes are made in the time that there is.
 const PASSES: u32 = 9;
 
-/// What passes are timed by.
+/// What is timed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Clock {
     /// The time that goes by.
@@ -19,9 +19,8 @@ pub(super) enum Clock {
 }
 
 impl Clock {
-    /// For a thread beside which another one is busy: they may have one processor between them, and then the
-    /// other one's turns are not this one's time.
-    pub(super) fn beside_another_thread() -> Self {
+    /// With one processor for all threads, another one's turns are not this one's time.
+    pub(super) fn for_processors() -> Self {
         if thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
             Self::Thread
         } else {
@@ -29,7 +28,7 @@ impl Clock {
         }
     }
 
-    fn now(self) -> Duration {
+    pub(super) fn now(self) -> Duration {
         let clock = match self {
             Self::Wall => ClockId::CLOCK_MONOTONIC,
             Self::Thread => ClockId::CLOCK_THREAD_CPUTIME_ID,

@@ -23,12 +23,15 @@ use classifier::{Ipv4FiveTuple, Ipv4Rule, Range, Schema, dimension};
 use super::input::{self, Cursor, Fault, ReadError};
 use super::output::{Unprintable, WriteError};
 
+/// The rules of a file: in the order of their priorities, each with its line as its action.
+pub type Rules = Vec<Ipv4Rule<u32>>;
+
 /// Reads a file, compressed or not; see [`parse`].
 ///
 /// # Errors
 ///
 /// See [`ReadError`].
-pub fn read(file: &Path) -> Result<Vec<Ipv4Rule<u32>>, ReadError> {
+pub fn read(file: &Path) -> Result<Rules, ReadError> {
     parse(file, input::open(file)?)
 }
 
@@ -41,7 +44,7 @@ pub fn read(file: &Path) -> Result<Vec<Ipv4Rule<u32>>, ReadError> {
 ///
 /// [`ReadError::Refused`] with the places of all lines that are wrong; [`ReadError::Unreadable`] if the
 /// input fails.
-pub fn parse(file: &Path, input: impl BufRead) -> Result<Vec<Ipv4Rule<u32>>, ReadError> {
+pub fn parse(file: &Path, input: impl BufRead) -> Result<Rules, ReadError> {
     let mut rules = Vec::new();
     input::lines(file, input, |line, cursor| {
         let ranges = ranges(cursor)?;

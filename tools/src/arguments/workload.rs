@@ -30,10 +30,11 @@ Examples:
 const CLASSIFY_EXAMPLES: &str = "\
 Memory is divided by the rules. Lookups are measured one at a time and in bursts of 32, each as the median of several
 passes; changes take out random rules, one at a time, and put them in again. All use one thread, but for the lookups
-while writing: there a second thread takes out rules and puts them in again without a pause, on a second processor
-(with one for both, only the time that lookups have it counts). Mismatches are headers for which a structure finds
-another rule than a linear search (for 2,000 of them) or than the trace says (for all that it says it of, as far as
---seconds go), before and after the changes. Exits with 1 if there are any, with 3 if a file is wrong.
+while writing: there a second thread takes out rules and puts them in again without a pause. It needs a second
+processor; with one for both, all times are those that a thread has it, not those that go by. Mismatches are headers
+for which a structure finds another rule than a linear search (for 2,000 of them) or than the trace says (for all that
+it says it of, as far as --seconds go), before and after the changes. Exits with 1 if there are any, with 3 if a file
+is wrong.
 
 JSON is one object for each structure, each on a line of its own:
   structure, rules, headers, build_seconds, bytes_per_rule, ns_per_lookup, ns_per_lookup_burst, inserts_per_second,
@@ -217,13 +218,13 @@ pub(crate) struct Shape {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     wildcards: Option<f64>,
 
-    /// How many source addresses prefixes are cut from, from 1 to 16777216 [default: acl as many as rules, fw a quarter
-    /// of the rules, ipc three quarters]
+    /// How many source addresses prefixes are cut from, from 1 to 16777216 [default: as many as rules, for fw half of
+    /// that]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     source_addresses: Option<u32>,
 
-    /// How many destination addresses prefixes are cut from, from 1 to 16777216 [default: acl 120 (at most as many as
-    /// rules), fw as many as rules, ipc three quarters of the rules]
+    /// How many destination addresses prefixes are cut from, from 1 to 16777216 [default: as many as rules, for acl 400
+    /// at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     destination_addresses: Option<u32>,
 
@@ -233,7 +234,7 @@ pub(crate) struct Shape {
     clustering: Option<f64>,
 
     /// How unevenly rules share the addresses, from 0 (each as often as the others) to 1 (most rules name few)
-    /// [default: acl 0.7, fw 0.2, ipc 0.4]
+    /// [default: acl 0.5, fw 0.2, ipc 0.4]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     skew: Option<f64>,
 
@@ -355,13 +356,13 @@ mod tests {
             assert!(help.contains(&defaults), "{defaults} in {help}");
         }
         for default in [
-            acl.nesting,
+            acl.random_lengths,
             acl.smoothness.into(),
             acl.wide_port_ranges,
             acl.disorder,
         ] {
             assert!(help.contains(&format!("[default: {default}]")), "{default}");
         }
-        assert!(help.contains(&format!("acl {} (at most", acl.destination_addresses)));
+        assert!(help.contains(&format!("for acl {} at most", acl.destination_addresses)));
     }
 }

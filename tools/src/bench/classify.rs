@@ -26,7 +26,7 @@ pub(crate) fn classify(arguments: &Classify) -> Result<(), Failure> {
     let workload = Workload::new(&rules, &headers)?;
     if thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
         log::warn!(
-            "one processor for both threads: of lookups while writing, the time that they have it is measured"
+            "one processor for all threads: the time that each has it is measured, not the time that goes by"
         );
     }
     let named = arguments.structure.named();

@@ -148,10 +148,10 @@ const ACCESS_LIST: Profile = Profile {
     ],
     port_ranges: 0.11,
     port_values: 75,
-    // Hosts of many networks to a hundred servers.
-    addresses: |rules| [rules, 120],
+    // Hosts of many networks to a few hundred servers.
+    addresses: |rules| [rules, 400],
     clustering: 0.6,
-    skew: 0.7,
+    skew: 0.5,
     nesting: 0.05,
 };
 
@@ -208,7 +208,7 @@ const FIREWALL: Profile = Profile {
     arbitrary: &[(1, (UDP, &[(1, [Arbitrary, High]), (1, [High, Arbitrary])]))],
     port_ranges: 0.001,
     port_values: 40,
-    addresses: |rules| [rules / 4, rules],
+    addresses: |rules| [rules / 2, rules],
     clustering: 0.25,
     skew: 0.2,
     nesting: 0.0,
@@ -294,7 +294,7 @@ const IP_CHAIN: Profile = Profile {
     ],
     port_ranges: 0.045,
     port_values: 45,
-    addresses: |rules| [rules / 4 * 3, rules / 4 * 3],
+    addresses: |rules| [rules, rules],
     clustering: 0.5,
     skew: 0.4,
     nesting: 0.05,
