@@ -26,7 +26,7 @@ const MAX_TABLES: usize = 32;
 const MIN_REST: usize = 8;
 
 /// The most entries of a bucket as long as there are other tables to choose.
-const COMFORTABLE_RUN: usize = 6;
+const COMFORTABLE_RUN: usize = 12;
 
 /// Keys that the grouping of the tables is measured on.
 const KEYS: usize = 256;
@@ -35,7 +35,7 @@ const KEYS: usize = 256;
 const BURST: i32 = 32;
 
 /// What one more group costs a lookup, in questions to a table: mostly mispredicted ends of loops.
-const GROUP_COST: f64 = 0.75;
+const GROUP_COST: f64 = 1.5;
 
 /// A new generation, and what the writer needs to know to change it.
 pub(super) struct Built<W, A, const D: usize> {

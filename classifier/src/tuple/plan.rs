@@ -25,8 +25,8 @@ const SAMPLE: usize = 4_096;
 /// Keys that costs are measured on.
 const KEYS: usize = 512;
 
-/// Prefix lengths that are tried in one dimension.
-const LEVELS: usize = 10;
+/// How many levels to either side of a prefix length are tried in its place.
+const NEAR: usize = 3;
 
 /// What asking one table costs, in comparisons with one entry: the look at its bucket, and its share of
 /// what is done for each group of tables.
@@ -91,7 +91,7 @@ impl<'sample, S: Schema<D>, const D: usize> Planner<'sample, S, D> {
             .step_by(every)
             .map(|ranges| random.point(ranges))
             .collect();
-        let levels = std::array::from_fn(|dimension| levels::<S, D>(sample, dimension));
+        let levels = S::WIDTHS.map(levels);
         let fitting = sample
             .iter()
             .map(|ranges| {
@@ -165,9 +165,9 @@ impl<'sample, S: Schema<D>, const D: usize> Planner<'sample, S, D> {
     fn neighbours(&self, dimension: usize, length: u32) -> Vec<u32> {
         let levels = &self.levels[dimension];
         let at = levels.partition_point(|&level| level < length);
-        let near = at.saturating_sub(2)..(at + 3).min(levels.len());
+        let near = at.saturating_sub(NEAR)..(at + NEAR + 1).min(levels.len());
         let mut neighbours: Vec<u32> = levels[near].to_vec();
-        neighbours.push(0);
+        neighbours.extend([0, levels[levels.len() - 1]]);
         neighbours.retain(|&level| level != length);
         neighbours
     }
@@ -221,25 +221,17 @@ impl<'sample, S: Schema<D>, const D: usize> Planner<'sample, S, D> {
     }
 }
 
-/// The prefix lengths to try in a dimension: none, the whole width, and those around which the rules' own
-/// lengths lie.
-fn levels<S: Schema<D>, const D: usize>(sample: &[[Range<S::Word>; D]], dimension: usize) -> Vec<u32> {
-    let mut lengths: Vec<u32> = sample
-        .iter()
-        .map(|ranges| shared_prefix(&ranges[dimension], S::WIDTHS[dimension]))
-        .filter(|&length| length > 0)
-        .collect();
-    lengths.sort_unstable();
-    let mut levels = vec![0];
-    for quantile in 0..LEVELS {
-        if let Some(&length) = lengths.get(quantile * lengths.len() / LEVELS) {
-            levels.push(length);
-        }
-    }
-    // Rules with a little shorter prefixes fit too, by two copies, and share buckets with fewer others.
-    levels.extend(lengths.last());
-    levels.dedup();
-    levels
+/// The prefix lengths to try in a dimension of that width, ascending, 0 first.
+fn levels(width: u32) -> Vec<u32> {
+    let step = match width {
+        // Protocols and flags: as a whole or not at all.
+        0..=8 => width.max(1),
+        // Ports.
+        9..=16 => width.div_ceil(4),
+        // Addresses.
+        _ => width.div_ceil(16),
+    };
+    (0..width).step_by(step as usize).chain([width]).collect()
 }
 
 /// How many entries there are by hash: a table of its own, quick to fill and to clear.

@@ -42,7 +42,7 @@ pub(super) struct Table<W, const D: usize> {
     pub(super) shape: Shape<W, D>,
     /// A hash shifted by this is the index of a bucket, and behind it the tag.
     shift: u32,
-    buckets: Box<[AtomicU64]>,
+    buckets: Arena<AtomicU64>,
 }
 
 /// Tables that are asked together.
@@ -119,9 +119,7 @@ impl<W: Word, const D: usize> Table<W, D> {
         Self {
             shape,
             shift: u64::BITS - bits - TAG_BITS,
-            buckets: (0..1usize << bits)
-                .map(|_| AtomicU64::new(Bucket::EMPTY.0))
-                .collect(),
+            buckets: Arena::filled(1 << bits, || AtomicU64::new(Bucket::EMPTY.0)),
         }
     }
 
@@ -140,28 +138,36 @@ impl<W: Word, const D: usize> Table<W, D> {
     /// The first bucket. The index of a place is below their number.
     #[inline(always)]
     pub(super) fn buckets(&self) -> *const AtomicU64 {
-        self.buckets.as_ptr()
+        self.buckets.address(0)
     }
 
     /// The bucket of a place of this table.
     #[inline(always)]
     pub(super) fn bucket(&self, place: u64) -> Bucket {
         // Acquire: the entries were written before the bucket that leads to them.
-        Bucket(self.buckets[(place >> TAG_BITS) as usize].load(Ordering::Acquire))
+        Bucket(self.word(place).load(Ordering::Acquire))
     }
 
     /// Publishes a bucket. Only the writer calls it.
     pub(super) fn set_bucket(&self, place: u64, bucket: Bucket) {
-        self.buckets[(place >> TAG_BITS) as usize].store(bucket.0, Ordering::Release);
+        self.word(place).store(bucket.0, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn word(&self, place: u64) -> &AtomicU64 {
+        let index = (place >> TAG_BITS) as usize;
+        assert!(index < self.buckets.capacity());
+        // SAFETY: below the capacity; all buckets were written when the table was made.
+        unsafe { self.buckets.get(index) }
     }
 
     /// How many buckets there are.
     pub(super) fn size(&self) -> usize {
-        self.buckets.len()
+        self.buckets.capacity()
     }
 
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.buckets.len() * size_of::<AtomicU64>()
+        size_of::<Self>() + self.buckets.memory()
     }
 }
 
