@@ -46,7 +46,9 @@ impl<T> Arena<T> {
         }
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(layout)
+        };
         if layout.align() == HUGE_PAGE {
             advise_huge_pages(start, layout.size());
         }

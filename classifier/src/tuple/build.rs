@@ -57,16 +57,22 @@ impl Places {
     /// The rule's places in a table, if they are few enough for it to be there.
     #[inline]
     pub(super) fn of<W: Word, const D: usize>(table: &Table<W, D>, ranges: &[Range<W>; D]) -> Option<Self> {
-        if table.shape.copies(ranges) > MAX_COPIES {
+        let copies = table.shape.copies(ranges);
+        if copies > MAX_COPIES {
             return None;
         }
         let mut places = Self::default();
+        if copies == 1 {
+            places.add(table.place(table.shape.hash(&ranges.map(|range| range.low()))));
+            return Some(places);
+        }
         table
             .shape
             .each_hash(ranges, |hash| places.add(table.place(hash)));
         Some(places)
     }
 
+    #[inline]
     fn add(&mut self, place: u64) {
         let tag = tag_bit(place);
         for (other, tags) in &mut self.places[..self.count] {

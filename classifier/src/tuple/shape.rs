@@ -37,6 +37,7 @@ impl<W: Word, const D: usize> Shape<W, D> {
     }
 
     /// How many different values the bits take within the ranges; `u64::MAX` if more than that.
+    #[inline]
     pub(super) fn copies(&self, ranges: &[Range<W>; D]) -> u64 {
         let mut copies = 1u64;
         for (range, &ignored) in ranges.iter().zip(&self.ignored) {
