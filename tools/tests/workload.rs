@@ -9,7 +9,7 @@ use common::{Ran, netchannel, text};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const STRUCTURES: [&str; 3] = ["linear", "interval", "trie"];
+const STRUCTURES: [&str; 4] = ["linear", "interval", "trie", "tuple"];
 
 const KEYS: [&str; 11] = [
     "structure",

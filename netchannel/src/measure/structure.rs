@@ -8,6 +8,7 @@ use classifier::interval::Ipv4Interval;
 use classifier::linear::Ipv4Linear;
 use classifier::live::{Mirrored, Writer};
 use classifier::trie::Ipv4Trie;
+use classifier::tuple::Ipv4Tuple;
 use serde::{Serialize, Serializer};
 
 /// A structure of the classifier.
@@ -18,13 +19,15 @@ pub enum Structure {
     /// Trees of non-crossing intervals, within [their usual memory](classifier::interval::DEFAULT_MEMORY_LIMIT).
     Interval,
     /// Multi-dimensional PATRICIA tries.
-    #[default]
     Trie,
+    /// Hash tables by tuples of prefix lengths.
+    #[default]
+    Tuple,
 }
 
 impl Structure {
     /// All structures.
-    pub const ALL: [Self; 3] = [Self::Linear, Self::Interval, Self::Trie];
+    pub const ALL: [Self; 4] = [Self::Linear, Self::Interval, Self::Trie, Self::Tuple];
 
     /// The name on the command line and in JSON.
     pub const fn name(self) -> &'static str {
@@ -32,6 +35,7 @@ impl Structure {
             Self::Linear => "linear",
             Self::Interval => "interval",
             Self::Trie => "trie",
+            Self::Tuple => "tuple",
         }
     }
 
@@ -41,6 +45,7 @@ impl Structure {
             Self::Linear => user.take::<Ipv4Linear<u32>, _>(Mirrored::new),
             Self::Interval => user.take::<Ipv4Interval<u32>, _>(Mirrored::new),
             Self::Trie => user.take::<Ipv4Trie<u32>, _>(Mirrored::new),
+            Self::Tuple => user.take::<Ipv4Tuple<u32>, _>(|tuple| tuple),
         }
     }
 }

@@ -96,7 +96,7 @@ pub(crate) struct Match {
     #[command(flatten)]
     pub(crate) input: Input,
 
-    /// What to look up in: linear, interval or trie.
+    /// What to look up in: linear, interval, trie or tuple.
     #[arg(long, value_name = "NAME", default_value_t = Structure::default())]
     pub(crate) structure: Structure,
 }
@@ -122,7 +122,7 @@ pub(crate) struct Classify {
     #[command(flatten)]
     pub(crate) input: Input,
 
-    /// What to measure: linear, interval, trie, or all of them, one after the other.
+    /// What to measure: linear, interval, trie, tuple, or all of them, one after the other.
     #[arg(long, value_name = "NAME", default_value_t = WhichStructures::default())]
     pub(crate) structure: WhichStructures,
 
