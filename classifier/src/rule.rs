@@ -1,5 +1,7 @@
 //! What is looked for: rules, their identity and their order.
 
+use std::num::NonZeroU64;
+
 use crate::key::Key;
 use crate::range::Range;
 use crate::schema::Schema;
@@ -59,18 +61,22 @@ pub(crate) fn covers<W: Word, const D: usize>(ranges: &[Range<W>; D], key: &Key<
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C, packed(4))]
 pub struct RuleId {
-    sequence: u64,
+    /// One more than the sequence. Never zero, so that an optional rule takes no more memory than a rule.
+    place: NonZeroU64,
     slot: u32,
 }
 
 impl RuleId {
     pub(crate) const fn new(sequence: u64, slot: u32) -> Self {
-        Self { sequence, slot }
+        Self {
+            place: NonZeroU64::MIN.saturating_add(sequence),
+            slot,
+        }
     }
 
     /// How many rules were inserted into the structure before this one.
     pub const fn sequence(self) -> u64 {
-        self.sequence
+        self.place.get() - 1
     }
 
     /// Where the structure keeps the rule.
@@ -94,13 +100,13 @@ impl<A> Match<A> {
     pub(crate) const fn rank(&self) -> Rank {
         Rank {
             priority: self.priority,
-            sequence: self.id.sequence,
+            sequence: self.id.sequence(),
         }
     }
 }
 
 /// A rule's place in the total order; the lowest wins.
-// Packed: tries hold one in each node, and with it a node fills half a cache line.
+// Packed: with a 32-bit index it fills 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C, packed(4))]
 pub(crate) struct Rank {
@@ -118,7 +124,7 @@ impl Rank {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rank, Rule};
+    use super::{Rank, Rule, RuleId};
     use crate::{Ipv4FiveTuple, Ipv4Key, Ipv6FiveTuple, Ipv6Key, Range, dimension};
 
     #[test]
@@ -128,6 +134,14 @@ mod tests {
         assert!(rank(2, 0) < rank(2, 1));
         assert!(rank(u32::MAX, 7) < Rank::LAST);
         assert_eq!(size_of::<Rank>(), 12);
+    }
+
+    #[test]
+    fn an_id_leaves_a_value_for_none() {
+        assert_eq!(size_of::<Option<RuleId>>(), size_of::<RuleId>());
+        let id = RuleId::new(5, 7);
+        assert_eq!((id.sequence(), id.slot()), (5, 7));
+        assert!(RuleId::new(4, 9) < id);
     }
 
     #[test]

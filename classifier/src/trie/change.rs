@@ -31,7 +31,46 @@ fn fills<W: Word>(range: Range<W>, prefix: Prefix<W>) -> bool {
 impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     /// Adds a rule to all tries.
     pub(super) fn add(&mut self, ranges: &[Range<S::Word>; D], entry: Entry) {
-        self.root = self.added(self.root, Self::dimension(0), ranges, entry);
+        let priority = entry.rank.priority;
+        let mut region = Self::dimension(0);
+        let mut slot = self.root;
+        let mut parent = None;
+        // Down to where something has to be added, or the rule's range has parts in several places.
+        while let Kind::Node(index) = slot.target.kind() {
+            let node = self.nodes.get(index);
+            let asked = Self::first_asked(region, node.dimension(), ranges);
+            if asked.dimension < node.dimension() {
+                break;
+            }
+            let (low, high) = clip(ranges[asked.dimension], asked.prefix);
+            if !(node.covers(low) && node.covers(high)) {
+                break;
+            }
+            let (place, child, last) = part(node, asked.dimension, low, high);
+            if last < high {
+                break;
+            }
+            let below = self.nodes.slot(node, place);
+            if priority < slot.priority {
+                self.store(parent, slot.with(priority));
+            }
+            region = child.unwrap_or_else(|| Self::dimension(asked.dimension + 1));
+            parent = Some((index, place));
+            slot = below;
+        }
+        let new = self.added(slot, region, ranges, entry);
+        if new != slot {
+            self.store(parent, new);
+        }
+    }
+
+    /// Stores a slot at a place of a node, or as the root.
+    #[inline]
+    fn store(&mut self, parent: Option<(u32, Place)>, slot: Slot) {
+        match parent {
+            Some((index, place)) => self.nodes.set(index, place, slot),
+            None => self.root = slot,
+        }
     }
 
     /// Takes a rule out of all tries.
@@ -79,13 +118,16 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         let priority = entry.rank.priority;
         let node = match slot.target.kind() {
             Kind::Nothing => {
-                return Slot {
-                    target: Target::rule(entry.rule),
-                    priority,
+                let asks = Self::first_asked(region, D, ranges).dimension < D;
+                let target = if asks {
+                    Target::rule(entry.rule)
+                } else {
+                    Target::whole(entry.rule)
                 };
+                return Slot { target, priority };
             }
-            Kind::Rule(rule) if rule == entry.rule => return slot,
-            Kind::Rule(rule) => return self.parted(slot, rule, region, ranges, entry),
+            Kind::Rule(rule) | Kind::Whole(rule) if rule == entry.rule => return slot,
+            Kind::Rule(rule) | Kind::Whole(rule) => return self.parted(slot, rule, region, ranges, entry),
             Kind::Group(group) => {
                 let asked = Self::first_asked(region, D, ranges);
                 if asked.dimension == D {
@@ -201,26 +243,26 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         entry: Entry,
     ) -> Slot {
         match slot.target.kind() {
-            Kind::Rule(rule) if rule == entry.rule => Slot::EMPTY,
-            Kind::Nothing | Kind::Rule(_) => slot,
+            Kind::Rule(rule) | Kind::Whole(rule) if rule == entry.rule => Slot::EMPTY,
+            Kind::Nothing | Kind::Rule(_) | Kind::Whole(_) => slot,
             Kind::Group(group) => match self.groups.remove(group, entry) {
                 Left::Group(best) => Slot {
                     target: slot.target,
                     priority: best.rank.priority,
                 },
                 Left::Rule(last) => Slot {
-                    target: Target::rule(last.rule),
+                    target: Target::whole(last.rule),
                     priority: last.rank.priority,
                 },
             },
             Kind::Node(index) => {
-                self.take_below(index, ranges, entry);
+                let lost = self.take_below(index, ranges, entry);
                 let node = self.nodes.get(index);
                 if let Some(instead) = self.instead_of(node, region) {
                     self.nodes.remove(index);
                     instead
-                } else if slot.priority == entry.rank.priority {
-                    let priority = self.nodes.best_priority(node);
+                } else if lost == slot.priority {
+                    let priority = self.nodes.best_priority(node, lost);
                     Slot { priority, ..slot }
                 } else {
                     slot
@@ -229,12 +271,14 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         }
     }
 
-    /// Takes a rule out from behind a node.
-    fn take_below(&mut self, index: u32, ranges: &[Range<S::Word>; D], entry: Entry) {
+    /// Takes a rule out from behind a node. Returns the best priority that one of the node's slots had and no
+    /// longer has.
+    fn take_below(&mut self, index: u32, ranges: &[Range<S::Word>; D], entry: Entry) -> u32 {
         let node = self.nodes.get(index);
         let dimension = node.dimension();
         let (low, high) = clip(ranges[dimension], node.prefix());
         let mut rest = Some(low);
+        let mut lost = u32::MAX;
         while let Some(low) = rest {
             let node = self.nodes.get(index);
             let (place, region, last) = part(node, dimension, low, high);
@@ -243,9 +287,13 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
             let new = self.taken(slot, region, ranges, entry);
             if new != slot {
                 self.nodes.set(index, place, new);
+                if new.is_empty() || new.priority > slot.priority {
+                    lost = lost.min(slot.priority);
+                }
             }
             rest = (last < high).then(|| last + S::Word::ONE);
         }
+        lost
     }
 
     /// What can stand in the place of a node, in a slot of that region, if so little is left of it.
@@ -256,7 +304,15 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         };
         let dimension = node.dimension();
         let needless = match slot.target.kind() {
-            Kind::Rule(_) => slots.all(|(_, other)| other.target == slot.target),
+            // In a larger region, the rule asks for more than it did here.
+            Kind::Rule(rule) | Kind::Whole(rule) => {
+                return slots
+                    .all(|(_, other)| other.target.is_rule(rule))
+                    .then_some(Slot {
+                        target: Target::rule(rule),
+                        ..slot
+                    });
+            }
             _ if slots.next().is_some() => false,
             // A child that asks for a longer prefix asks for this one too.
             Kind::Node(below) if place >= CHILDREN => self.nodes.get(below).dimension() == dimension,

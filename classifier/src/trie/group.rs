@@ -12,14 +12,6 @@ pub(super) struct Entry {
     pub(super) rule: u32,
 }
 
-impl Entry {
-    /// Behind every rule.
-    pub(super) const LAST: Self = Self {
-        rank: Rank::LAST,
-        rule: NIL,
-    };
-}
-
 /// Two or more rules, best first.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
@@ -30,7 +22,10 @@ pub(super) struct Group {
 impl Default for Group {
     fn default() -> Self {
         Self {
-            best: Entry::LAST,
+            best: Entry {
+                rank: Rank::LAST,
+                rule: NIL,
+            },
             others: BTreeSet::new(),
         }
     }

@@ -89,8 +89,9 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         self.nodes.len()
     }
 
-    fn found(&self, entry: Entry) -> Option<&Match<A>> {
-        self.rules.get(entry.rule)?.as_ref().map(|rule| &rule.found)
+    #[inline]
+    fn found(&self, rule: u32) -> Option<&Match<A>> {
+        self.rules.get(rule)?.as_ref().map(|rule| &rule.found)
     }
 
     fn stored(&self, id: RuleId) -> Option<&Stored<S, A, D>> {
@@ -105,7 +106,7 @@ impl<S: Schema<D>, A, const D: usize> Lookup<S::Word, D> for Trie<S, A, D> {
     type Action = A;
 
     fn lookup(&self, key: &Key<S::Word, D>) -> Option<&Match<A>> {
-        self.found(self.search(key))
+        self.search(key)
     }
 
     fn lookup_batch<'rules>(

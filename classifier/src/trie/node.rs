@@ -262,11 +262,17 @@ impl<W: Word> Nodes<W> {
         })
     }
 
-    /// The best priority in a node.
-    pub(super) fn best_priority(&self, node: &Node<W>) -> u32 {
-        let priorities = self.slots(node).iter().map(|slot| slot.priority);
-        // A slot that is not used has the worst priority, but for the one that names the array.
-        priorities.min().unwrap_or(u32::MAX)
+    /// The best priority in a node, where none is better than `limit`.
+    pub(super) fn best_priority(&self, node: &Node<W>, limit: u32) -> u32 {
+        let mut best = u32::MAX;
+        // A slot that is not used has the worst priority.
+        for slot in self.slots(node) {
+            best = best.min(slot.priority);
+            if best == limit {
+                break;
+            }
+        }
+        best
     }
 
     /// Puts a slot at a place: an empty one makes it unused.
@@ -380,7 +386,7 @@ mod tests {
             sorted.sort_unstable();
             assert!(nodes.used_slots(node).map(|(place, _)| place).eq(sorted));
             let best = used.iter().map(|&place| slot(place).priority).min();
-            assert_eq!(nodes.best_priority(node), best.unwrap_or(u32::MAX));
+            assert_eq!(nodes.best_priority(node, 0), best.unwrap_or(u32::MAX));
         };
         for count in 0..order.len() {
             nodes.set(index, order[count], slot(order[count]));

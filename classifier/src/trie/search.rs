@@ -1,12 +1,12 @@
 //! Looking keys up, one by one and many at once.
 
 use super::Trie;
-use super::group::Entry;
 use super::node::members;
 use super::slot::{Kind, Slot};
 use crate::key::Key;
-use crate::rule::{Match, covers};
+use crate::rule::{Match, Rank, covers};
 use crate::schema::Schema;
+use crate::slab::NIL;
 use crate::word::Word;
 
 /// How many keys are looked up at once: while one waits for memory, the others go on.
@@ -16,15 +16,30 @@ const WAITING: usize = 32;
 /// A node adds a child, and a slot for each shorter prefix in it.
 const MOST_ADDED: usize = 7;
 
+/// The best rule so far: its priority and where it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Best {
+    priority: u32,
+    rule: u32,
+}
+
+impl Best {
+    /// No rule yet.
+    const NONE: Self = Self {
+        priority: u32::MAX,
+        rule: NIL,
+    };
+}
+
 /// The search for one key.
 struct Walk {
     waiting: [Slot; WAITING],
     count: usize,
-    best: Entry,
+    best: Best,
 }
 
 impl Walk {
-    fn new(root: Slot, best: Entry) -> Self {
+    fn new(root: Slot, best: Best) -> Self {
         let mut walk = Self {
             waiting: [Slot::EMPTY; WAITING],
             count: 1,
@@ -36,7 +51,7 @@ impl Walk {
 
     #[inline]
     fn push(&mut self, slot: Slot) {
-        if slot.priority <= self.best.rank.priority {
+        if slot.priority <= self.best.priority {
             self.waiting[self.count] = slot;
             self.count += 1;
         }
@@ -48,7 +63,7 @@ impl Walk {
         while self.count > 0 {
             self.count -= 1;
             let slot = self.waiting[self.count];
-            if slot.priority <= self.best.rank.priority {
+            if slot.priority <= self.best.priority {
                 return Some(slot);
             }
         }
@@ -67,19 +82,32 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     }
 
     /// The best rule that accepts the key.
-    pub(super) fn search(&self, key: &Key<S::Word, D>) -> Entry {
+    pub(super) fn search(&self, key: &Key<S::Word, D>) -> Option<&Match<A>> {
         if !Self::fits(key) {
-            return Entry::LAST;
+            return None;
         }
-        self.search_from(self.root, key, Entry::LAST)
+        self.found(self.search_from(self.root, key, Best::NONE).rule)
     }
 
-    fn search_from(&self, slot: Slot, key: &Key<S::Word, D>, best: Entry) -> Entry {
+    fn search_from(&self, slot: Slot, key: &Key<S::Word, D>, best: Best) -> Best {
         let mut walk = Walk::new(slot, best);
         while let Some(slot) = walk.pop() {
             self.step(&mut walk, slot, key);
         }
         walk.best
+    }
+
+    /// A rule that accepts the key. Among equal priorities, the rules themselves say which is the first.
+    #[inline]
+    fn offer(&self, best: &mut Best, priority: u32, rule: u32) {
+        if priority < best.priority || best.rule == NIL || self.is_before(rule, best.rule) {
+            *best = Best { priority, rule };
+        }
+    }
+
+    fn is_before(&self, rule: u32, other: u32) -> bool {
+        let rank = |rule| self.found(rule).map_or(Rank::LAST, Match::rank);
+        rank(rule) < rank(other)
     }
 
     /// Looks at what is behind one slot.
@@ -88,14 +116,16 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         match slot.target.kind() {
             Kind::Nothing => {}
             Kind::Rule(rule) => {
-                if let Some(stored) = self.rules.get(rule).and_then(Option::as_ref) {
-                    let rank = stored.found.rank();
-                    if rank < walk.best.rank && covers(&stored.ranges, key) {
-                        walk.best = Entry { rank, rule };
-                    }
+                let stored = self.rules.get(rule).and_then(Option::as_ref);
+                if stored.is_some_and(|stored| covers(&stored.ranges, key)) {
+                    self.offer(&mut walk.best, slot.priority, rule);
                 }
             }
-            Kind::Group(group) => walk.best = walk.best.min(self.groups.get(group).best()),
+            Kind::Whole(rule) => self.offer(&mut walk.best, slot.priority, rule),
+            Kind::Group(group) => {
+                let rule = self.groups.get(group).best().rule;
+                self.offer(&mut walk.best, slot.priority, rule);
+            }
             Kind::Node(_) if walk.count + MOST_ADDED > WAITING => {
                 walk.best = self.search_from(slot, key, walk.best);
             }
@@ -123,7 +153,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         results: &mut [Option<&'rules Match<A>>],
     ) {
         for (keys, results) in keys.chunks(LANES).zip(results.chunks_mut(LANES)) {
-            let mut walks: [Walk; LANES] = std::array::from_fn(|_| Walk::new(self.root, Entry::LAST));
+            let mut walks: [Walk; LANES] = std::array::from_fn(|_| Walk::new(self.root, Best::NONE));
             let mut active: u32 = 0;
             for (lane, key) in keys.iter().take(results.len()).enumerate() {
                 active |= u32::from(Self::fits(key)) << lane;
@@ -143,7 +173,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                 }
             }
             for (walk, result) in walks.iter().zip(results) {
-                *result = self.found(walk.best);
+                *result = self.found(walk.best.rule);
             }
         }
     }
@@ -152,7 +182,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     fn prefetch(&self, slot: Slot) {
         match slot.target.kind() {
             Kind::Node(index) => self.nodes.prefetch(index),
-            Kind::Rule(rule) => self.rules.prefetch(rule),
+            Kind::Rule(rule) | Kind::Whole(rule) => self.rules.prefetch(rule),
             Kind::Group(_) | Kind::Nothing => {}
         }
     }
@@ -174,12 +204,13 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                             .map(|stored| &stored.found),
                     );
                 }
+                Kind::Whole(rule) => found.extend(self.found(rule)),
                 Kind::Group(group) => {
                     found.extend(
                         self.groups
                             .get(group)
                             .iter()
-                            .filter_map(|entry| self.found(entry)),
+                            .filter_map(|entry| self.found(entry.rule)),
                     );
                 }
                 Kind::Node(index) => {

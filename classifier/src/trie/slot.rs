@@ -4,7 +4,7 @@ use crate::slab::NIL;
 
 /// A reference to the rules behind a prefix.
 ///
-/// In 32 bits: which of the three it is in the highest two, an index in the others.
+/// In 32 bits: which kind it is in the highest ones, an index in the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target(u32);
 
@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Nothing,
     /// One rule alone, whatever it asks for in what is left of the key.
     Rule(u32),
+    /// One rule alone that asks for nothing more.
+    Whole(u32),
     /// Several rules that ask for nothing more.
     Group(u32),
     /// A node of this or a later dimension.
@@ -24,13 +26,18 @@ pub(super) enum Kind {
 impl Target {
     const NODE: u32 = 1 << 31;
     const GROUP: u32 = 1 << 30;
+    const WHOLE: u32 = 1 << 29;
     /// Indices are below this.
-    pub(super) const LIMIT: u32 = Self::GROUP - 1;
+    pub(super) const LIMIT: u32 = Self::WHOLE;
 
     pub(super) const NOTHING: Self = Self(NIL);
 
     pub(super) const fn rule(index: u32) -> Self {
         Self(index)
+    }
+
+    pub(super) const fn whole(index: u32) -> Self {
+        Self(index | Self::WHOLE)
     }
 
     pub(super) const fn group(index: u32) -> Self {
@@ -49,9 +56,16 @@ impl Target {
             Kind::Node(self.0 & !Self::NODE)
         } else if self.0 & Self::GROUP != 0 {
             Kind::Group(self.0 & !Self::GROUP)
+        } else if self.0 & Self::WHOLE != 0 {
+            Kind::Whole(self.0 & !Self::WHOLE)
         } else {
             Kind::Rule(self.0)
         }
+    }
+
+    /// Whether it is this rule alone.
+    pub(super) const fn is_rule(self, rule: u32) -> bool {
+        self.0 & !Self::WHOLE == rule
     }
 }
 

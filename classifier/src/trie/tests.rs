@@ -49,12 +49,17 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     ) {
         match slot.target.kind() {
             Kind::Nothing => panic!("an empty slot is used"),
-            Kind::Rule(rule) => {
+            Kind::Rule(rule) | Kind::Whole(rule) => {
                 let stored = self.rules.get(rule).and_then(Option::as_ref);
                 let stored = stored.expect("the slot's rule is there");
                 assert_eq!(slot.priority, stored.found.priority);
                 if let Some(range) = stored.ranges.get(dimension) {
                     assert!(range.low() <= within.last() && within.bits <= range.high());
+                    if let Kind::Whole(_) = slot.target.kind() {
+                        assert!(range.low() <= within.bits && within.last() <= range.high());
+                        let rest = stored.ranges.iter().zip(S::any()).skip(dimension + 1);
+                        assert!({ rest }.all(|(range, any)| *range == any));
+                    }
                 }
             }
             Kind::Group(group) => {
@@ -63,7 +68,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                 assert!(entries.len() > 1 && entries.is_sorted());
                 assert_eq!(entries[0].rank.priority, { slot.priority });
                 for entry in entries {
-                    assert_eq!(self.found(entry).map(Match::rank), Some(entry.rank));
+                    assert_eq!(self.found(entry.rule).map(Match::rank), Some(entry.rank));
                 }
             }
             Kind::Node(index) => {
@@ -81,11 +86,10 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                 assert!(around.bits <= prefix.bits && prefix.last() <= around.last());
                 let slots: Vec<_> = self.nodes.used_slots(&node).collect();
                 let first = slots[0].1;
-                assert!(
-                    !matches!(first.target.kind(), Kind::Rule(_))
-                        || slots.iter().any(|(_, slot)| slot.target != first.target),
-                    "a node for one rule"
-                );
+                if let Kind::Rule(rule) | Kind::Whole(rule) = first.target.kind() {
+                    let others = slots.iter().any(|(_, slot)| !slot.target.is_rule(rule));
+                    assert!(others, "a node for one rule");
+                }
                 assert!(
                     slots.len() > 1 || prefix != around || slots[0].0 != 1,
                     "a node that asks for nothing"
