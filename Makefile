@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo env "PATH=$(PATH)" "HOME=$(HOME)")
 
-.PHONY: build demo test bench bench-classifier bench-packet-path bench-traffic check ebpf check-ebpf setup clean
+.PHONY: build demo test bench bench-classifier bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
 
 # The `netchannel` command: target/release/netchannel.
 build: setup
@@ -20,13 +20,19 @@ demo: build
 # All tests, those that need root included. A failure does not keep the others from running.
 test: setup
 	cargo build --workspace --all-targets --locked
-	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked --no-fail-fast
+	status=0; \
+	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked --no-fail-fast || status=$$?; \
+	.ci/check-threads --quick && exit $$status
 
 # All benchmarks.
-bench: bench-classifier bench-packet-path bench-traffic
+bench: bench-classifier bench-reclaim bench-packet-path bench-traffic
 
 bench-classifier: setup
 	cargo bench --locked --package netchannel-benches --bench classifier
+
+# Memory reclamation against the crate crossbeam-epoch.
+bench-reclaim: setup
+	cargo bench --locked --package netchannel-benches --bench reclaim
 
 # What a packet costs in the dispatcher and the channels, without a kernel.
 bench-packet-path: setup
@@ -43,6 +49,10 @@ check: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# What threads share: all interleavings of small cases, and tests under ThreadSanitizer.
+check-threads: setup
+	.ci/check-threads
 
 # Rebuilds the committed eBPF object; ordinary builds embed it as it is.
 ebpf: setup

@@ -212,8 +212,8 @@ fn agrees<C: Writer<u32, 2, Action = u32> + Default>(changes: &[Change]) {
     );
 }
 
-/// One writer and several readers: every section sees one state from its start to its end, none older than
-/// what was complete when it was entered, and none older than the section before it.
+/// One writer and several readers: every section sees one state from its start to its end, none older
+/// than what was complete when it was entered, and none older than the section before it.
 fn sections_are_snapshots<C: Writer<u32, 2, Action = u32> + Default + Send>() {
     let keys = keys();
     let changes = changes(1_000)

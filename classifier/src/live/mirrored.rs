@@ -14,8 +14,8 @@ use crate::word::Word;
 /// [`reclaim`](crate::reclaim) instead of reader counters).
 ///
 /// Lookups cost what they cost in the structure, and never wait. Changes and memory cost twice as much.
-/// A change waits for the sections that were open when the change before it was published, which is for ever
-/// in a thread that has one of them open itself.
+/// A change waits for the sections that were open when the change before it was published, which is for
+/// ever in a thread that has one of them open itself.
 pub struct Mirrored<C> {
     pair: Pair<C>,
     /// What the hidden copy lacks.

@@ -1,9 +1,9 @@
 //! Sets of rules that change while other threads look up in them.
 //!
-//! There is one [`Writer`] and any number of [`Reader`]s, each in the hands of one thread. A reader enters
-//! a section, once per burst of keys, and looks up in it. A section sees the set as it was at one instant,
-//! from its start to its end: no change, and no half of one, appears while it is open. Readers never wait
-//! for the writer.
+//! There is one [`Writer`] and any number of [`Reader`]s, each in the hands of one thread. A reader
+//! enters a section, once per burst of keys, and looks up in it. A section sees the set as it was at one
+//! instant, from its start to its end: no change, and no half of one, appears while it is open. Readers
+//! never wait for the writer.
 //!
 //! [`Mirrored`] makes a writer and readers of any structure.
 
@@ -18,8 +18,8 @@ use crate::word::Word;
 
 /// The one writer's side of a set of rules that readers use while it changes.
 ///
-/// What the writer itself looks up includes all of its own changes. A change is seen by every section that
-/// is entered after it returned.
+/// What the writer itself looks up includes all of its own changes. A change is seen by every section
+/// that is entered after it returned.
 pub trait Writer<W: Word, const D: usize>: Classifier<W, D> {
     /// The readers' side.
     type Reader: Reader<W, D, Action = Self::Action> + Send;

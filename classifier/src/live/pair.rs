@@ -20,8 +20,8 @@ struct Copies<C> {
     published: AtomicUsize,
 }
 
-// SAFETY: readers in several threads have shared references to one copy, while the writer, maybe in yet another,
-// changes the other.
+// SAFETY: readers in several threads have shared references to one copy, while the writer, maybe in yet
+// another, changes the other.
 unsafe impl<C: Send + Sync> Sync for Copies<C> {}
 
 impl<C> Pair<C> {
@@ -63,7 +63,8 @@ impl<C> Pair<C> {
         self.domain.wait(self.switched);
         let index = 1 - self.copies.published.load(Ordering::Relaxed);
         // SAFETY: sections that began before `publish` turned away from this copy have ended, and later
-        // ones see the other. We are the one writer, and the borrow of the pair lasts as long as this one.
+        // ones see the other. We are the one writer, and the borrow of the pair lasts as long as this
+        // one.
         let hidden = unsafe { &mut *self.copies.copies[index].get() };
         (self.published(), hidden)
     }
@@ -97,8 +98,8 @@ impl<C> PairReader<C> {
         // Acquire: the copy was changed before. In the section, since the writer waits for no other.
         let index = self.copies.published.load(Ordering::Acquire);
         PairSection {
-            // SAFETY: the writer does not change the copy before the section has ended. The reference does not get
-            // out of the section.
+            // SAFETY: the writer does not change the copy before the section has ended. The reference
+            // does not get out of the section.
             copy: unsafe { &*self.copies.copies[index].get() },
             _section: section,
         }
@@ -115,5 +116,65 @@ impl<C> PairSection<'_, C> {
     #[inline]
     pub(super) fn copy(&self) -> &C {
         self.copy
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use loom::cell::UnsafeCell;
+    use loom::{model, thread};
+
+    use super::Pair;
+
+    /// The model checker finds fault with a change while, or before, a reader reads.
+    #[derive(Debug)]
+    struct Two([UnsafeCell<u32>; 2]);
+
+    // SAFETY: this is what is checked.
+    unsafe impl Sync for Two {}
+
+    impl Two {
+        fn new() -> Self {
+            Self([(); 2].map(|()| UnsafeCell::new(0)))
+        }
+
+        fn get(&self) -> [u32; 2] {
+            // SAFETY: the model checker knows when it is not.
+            self.0.each_ref().map(|cell| cell.with(|value| unsafe { *value }))
+        }
+
+        fn set(&mut self, value: u32) {
+            for cell in &self.0 {
+                // SAFETY: as above.
+                cell.with_mut(|place| unsafe { *place = value });
+            }
+        }
+    }
+
+    #[test]
+    fn two_readers_never_see_half_a_change() {
+        model(|| {
+            let mut pair = Pair::new([Two::new(), Two::new()]);
+            let readers = [(); 2].map(|()| {
+                let mut reader = pair.reader();
+                thread::spawn(move || {
+                    let section = reader.enter();
+                    let [one, other] = section.copy().get();
+                    assert_eq!(one, other);
+                    drop(section);
+                    reader
+                })
+            });
+            for value in 1..=2 {
+                if pair.is_left() {
+                    pair.change().1.set(value);
+                    pair.publish();
+                }
+            }
+            for reader in readers {
+                reader.join().expect("the thread ends");
+            }
+            assert_eq!(pair.change().0.get()[0], pair.published().get()[1]);
+        });
     }
 }

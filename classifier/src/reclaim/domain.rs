@@ -3,8 +3,11 @@
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::DerefMut;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
 
-use super::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, spin_loop, yield_now};
+use super::sync::{Arc, AtomicU64, Mutex, Ordering, fence, spin_loop, yield_now};
 
 /// In a reader's slot: no section is open.
 const IDLE: u64 = 0;
@@ -31,9 +34,17 @@ struct Shared {
     write: Line<AtomicU64>,
     /// Every section that began before this sequence has ended. Never goes back.
     observed: Line<AtomicU64>,
+    /// A count to look at: nothing is decided by it.
     held_back: AtomicUsize,
     /// Taken to add, remove and look at readers, never in a section.
     readers: Mutex<Vec<Arc<Slot>>>,
+}
+
+impl Shared {
+    fn readers(&self) -> impl DerefMut<Target = Vec<Arc<Slot>>> {
+        // Whole between any two statements, so a thread that panicked did no harm.
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// On a cache line of its own: two of 64 bytes, since processors fetch them in pairs.
@@ -61,7 +72,7 @@ impl Domain {
     /// are free again when the reader is dropped.
     pub fn reader(&self) -> Reader {
         let slot = Arc::new(Line(AtomicU64::new(IDLE)));
-        lock(&self.shared.readers).push(Arc::clone(&slot));
+        self.shared.readers().push(Arc::clone(&slot));
         Reader {
             domain: self.clone(),
             slot,
@@ -109,27 +120,27 @@ impl Domain {
         if observed >= wanted.0 {
             return Sequence(observed);
         }
-        self.poll()
+        self.poll(observed)
     }
 
-    /// Looks at every reader; returns the highest sequence that has passed.
-    fn poll(&self) -> Sequence {
-        // The write sequence comes before the slots. The other way round, a reader could enter behind our
-        // back after its slot was read as idle, and an object be taken away from it and tagged after that,
-        // with a sequence that we would then find passed.
+    /// Looks at every reader; returns the highest sequence that has passed. `observed` is one that has.
+    fn poll(&self, observed: u64) -> Sequence {
+        // The write sequence comes before the slots. The other way round, a reader could enter behind
+        // our back after its slot was read as idle, and an object be taken away from it and tagged after
+        // that, with a sequence that we would then find passed.
         let write = self.shared.write.0.load(Ordering::Acquire);
-        let observed = self.shared.observed.0.load(Ordering::Acquire);
         // Pairs with the fence in `enter`. Either we see the section in its slot, or the section sees
         // everything that was made unreachable before `write`.
         fence(Ordering::SeqCst);
         let mut lowest = write;
-        for slot in lock(&self.shared.readers).iter() {
+        for slot in self.shared.readers().iter() {
             // Acquire: what the reader did in sections that it left happens before what follows here.
             let entered = slot.0.load(Ordering::Acquire);
             if entered != IDLE {
                 // A reader that was interrupted between loading the write sequence and publishing it may
                 // publish one that has long passed. It entered after that was observed, or it would have
-                // been seen then; so it can't hold what was taken away before, and doesn't turn time back.
+                // been seen then; so it can't hold what was taken away before, and doesn't turn time
+                // back.
                 lowest = lowest.min(entered.max(observed));
             }
         }
@@ -202,7 +213,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        lock(&self.domain.shared.readers).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        self.domain
+            .shared
+            .readers()
+            .retain(|slot| !Arc::ptr_eq(slot, &self.slot));
     }
 }
 

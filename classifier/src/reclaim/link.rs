@@ -12,8 +12,8 @@ use super::sync::{Arc, AtomicPtr, Ordering};
 /// The only way to an object in [`Slabs`](super::Slabs), or to none. Readers load it, the writer
 /// [replaces](super::Slabs::replace) what is behind it.
 ///
-/// It owns its object: that is dropped with it, or when the last of the slabs and links is if the writer is
-/// gone.
+/// It owns its object: that is dropped with it, or when the last of the slabs and links is if the writer
+/// is gone.
 pub struct Link<T> {
     object: AtomicPtr<T>,
     storage: Arc<Storage<T>>,
@@ -49,7 +49,8 @@ impl<T> Link<T> {
         // Acquire: the object was written before.
         let object = self.object.load(Ordering::Acquire);
         // SAFETY: the link leads to an object or nowhere. The object stays while the section is open,
-        // since whoever takes it away retires it in the section's domain, or has the link for himself alone.
+        // since whoever takes it away retires it in the section's domain, or has the link for himself
+        // alone.
         unsafe { object.as_ref() }
     }
 

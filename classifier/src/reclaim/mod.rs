@@ -4,13 +4,13 @@
 //! memory can be used again when no reader can hold it. Readers say when they look: each
 //! [enters a section](Reader::enter) before, and leaves it afterwards, once per burst of packets.
 //!
-//! The scheme is Jeff Roberson's *Global Unbounded Sequence* (FreeBSD, 2020). A [`Domain`] has a write sequence, and
-//! a slot per reader. A reader enters by storing the write sequence in its slot, and leaves by clearing
-//! it. The writer gathers objects that it took out in batches. It advances the write sequence once per
-//! batch and tags the batch with it. When it wants memory, it looks at the slots: a batch whose tag is at or below the
-//! sequence of every open section can be reused. Compared with epochs, readers write nothing that others write,
-//! one open section holds back just what was retired since, and objects are used again while they
-//! are still in the cache.
+//! The scheme is Jeff Roberson's *Global Unbounded Sequence* (FreeBSD, 2020). A [`Domain`] has a write
+//! sequence, and a slot per reader. A reader enters by storing the write sequence in its slot, and
+//! leaves by clearing it. The writer gathers objects that it took out in batches. It advances the write
+//! sequence once per batch and tags the batch with it. When it wants memory, it looks at the slots: a
+//! batch whose tag is at or below the sequence of every open section can be reused. Compared with
+//! epochs, readers write nothing that others write, one open section holds back just what was retired
+//! since, and objects are used again while they are still in the cache.
 //!
 //! - [`Slabs`] hold objects of one type. Their unsafe functions cost least, and are for structures whose objects
 //!   lead to each other.
@@ -40,6 +40,8 @@
 
 mod domain;
 mod link;
+#[cfg(all(test, loom))]
+mod model;
 mod slabs;
 mod storage;
 pub(crate) mod sync;

@@ -23,15 +23,16 @@ const LARGEST_SLAB: usize = 1 << 21;
 /// used again, when no section can hold it any more. The places retired last are used first, while they
 /// are in the cache.
 ///
-/// Retired objects are gathered in batches; the write sequence is advanced once per batch, and readers are
-/// looked at when a place is wanted.
+/// Retired objects are gathered in batches; the write sequence is advanced once per batch, and readers
+/// are looked at when a place is wanted.
 ///
 /// # Memory held back
 ///
-/// When memory for more objects is asked for, at most these retired objects are not reused: those retired
-/// since the oldest open section of the domain was entered, and up to one batch less one. Without an open section
-/// that is less than one batch. A reader that stalls in a section thus costs what the writer retires
-/// meanwhile; [`limit`](Self::limit) puts a bound on that, and makes the writer wait instead.
+/// When memory for more objects is asked for, at most these retired objects are not reused: those
+/// retired since the oldest open section of the domain was entered, and up to one batch less one.
+/// Without an open section that is less than one batch. A reader that stalls in a section thus costs
+/// what the writer retires meanwhile; [`limit`](Self::limit) puts a bound on that, and makes the writer
+/// wait instead.
 ///
 /// Insertion and retirement are amortized O(1), and O(readers) once per batch.
 pub struct Slabs<T> {
@@ -151,8 +152,8 @@ impl<T> Slabs<T> {
         );
         let new = object.map(|object| self.insert(object));
         if let Some(old) = link.put(new) {
-            // SAFETY: only `put` gives objects to a link, which are inserted here then, and a link is the only way to
-            // its object.
+            // SAFETY: only `put` gives objects to a link, which are inserted here then, and a link is
+            // the only way to its object.
             unsafe { self.retire(old) };
         }
     }
@@ -284,7 +285,8 @@ impl<T> Slabs<T> {
             for object in self.retired.drain(..objects) {
                 // Vacant first: should dropping panic, the object is not dropped once more.
                 self.vacant.push(object);
-                // SAFETY: every section that could hold the object has ended, and nobody else can reach it.
+                // SAFETY: every section that could hold the object has ended, and nobody else can reach
+                // it.
                 unsafe { object.drop_in_place() };
             }
         }

@@ -3,9 +3,9 @@
 
 use std::mem::{MaybeUninit, needs_drop};
 use std::ptr::{NonNull, slice_from_raw_parts_mut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Domain;
-use super::sync::{Mutex, MutexGuard, lock};
 
 /// Slabs that stay where they are for as long as a writer or a link needs them.
 pub(super) struct Storage<T> {
@@ -44,7 +44,8 @@ impl<T> Storage<T> {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Memory<T>> {
-        lock(&self.memory)
+        // Whole between any two statements, so a thread that panicked did no harm.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,7 +55,7 @@ impl<T> Drop for Storage<T> {
         if !needs_drop::<T>() {
             return;
         }
-        let mut memory = lock(&self.memory);
+        let mut memory = self.lock();
         let mut vacant = std::mem::take(&mut memory.vacant);
         vacant.sort_unstable();
         for slab in &memory.slabs {
@@ -62,7 +63,8 @@ impl<T> Drop for Storage<T> {
                 // SAFETY: the index is below the slab's capacity.
                 let object = unsafe { slab.start.add(index) };
                 if vacant.binary_search(&object).is_err() {
-                    // SAFETY: every used place that is not vacant holds an object, and each is visited once.
+                    // SAFETY: every used place that is not vacant holds an object, and each is visited
+                    // once.
                     unsafe { object.drop_in_place() };
                 }
             }

@@ -4,7 +4,7 @@
 pub(crate) use std::{
     hint::spin_loop,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread::yield_now,
@@ -14,16 +14,8 @@ pub(crate) use std::{
 pub(crate) use loom::{
     hint::spin_loop,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread::yield_now,
 };
-
-use std::sync::PoisonError;
-
-/// Locks. What the locks here guard is whole between any two statements, so a thread that panicked with
-/// one in its hands did no harm.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
