@@ -24,6 +24,12 @@
 //! | [`interval::Interval`] | O(*d* log *N*) | O(*d* log *N* + *k*) | worst case O(*d Nᵈ*): all that the rule covers | as an insertion | worst case O(*d Nᵈ*), limited |
 //! | [`trie::Trie`] | worst case O(min(*wᵈ*, *N p w*)), pruned | as a lookup, + O(*k* log *k*) | O(*p d w* + log *N*) | O(*p d w* + log *N*) | O(*d N p*) |
 //!
+//! # Change while others look up
+//!
+//! [`live`] has the traits of sets of rules that one writer changes while other threads look up in them, and
+//! [`live::Mirrored`], which makes such a set of any structure. [`reclaim`] says when memory that readers use
+//! without locks can be used again.
+//!
 //! # Example
 //!
 //! ```

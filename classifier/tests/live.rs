@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use classifier::interval::Interval;
 use classifier::linear::Linear;
 use classifier::live::{Mirrored, Reader, Writer};
 use classifier::trie::Trie;
@@ -282,5 +283,6 @@ macro_rules! live {
 
 live! {
     mirrored_linear: Mirrored<Oracle>,
+    mirrored_interval: Mirrored<Interval<Short, u32, 2>>,
     mirrored_trie: Mirrored<Trie<Short, u32, 2>>,
 }

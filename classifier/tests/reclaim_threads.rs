@@ -110,6 +110,7 @@ fn links() {
             slabs.replace(&links[random.below(links.len())], object);
             if random.below(256) == 0 {
                 slabs.reclaim();
+                std::thread::yield_now();
             }
         }
     };
@@ -141,6 +142,9 @@ fn lists() {
     let writer = || {
         let mut random = Random(9);
         for change in 1..=CHANGES {
+            if random.below(256) == 0 {
+                std::thread::yield_now();
+            }
             let mut place = &head;
             for _ in 0..random.below(8) {
                 // SAFETY: this is the writer, and what it reaches is not retired.
