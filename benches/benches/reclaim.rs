@@ -20,6 +20,9 @@ const OBJECTS: usize = 1_024;
 /// Replacements while what is held back is watched.
 const REPLACEMENTS: usize = 1_000_000;
 
+/// The writer never waits for readers.
+const UNLIMITED: usize = usize::MAX;
+
 /// Objects that exist, where they are counted.
 static EXISTING: AtomicUsize = AtomicUsize::new(0);
 
@@ -60,18 +63,22 @@ trait Scheme<const COUNTED: bool> {
     fn replace(&mut self, index: usize, value: u64);
 }
 
-struct Sequences<const COUNTED: bool> {
+struct Sequences<const COUNTED: bool, const LIMIT: usize> {
     slabs: Slabs<Object<COUNTED>>,
     links: Arc<Vec<Link<Object<COUNTED>>>>,
 }
 
-impl<const COUNTED: bool> Scheme<COUNTED> for Sequences<COUNTED> {
-    const NAME: &str = "sequences";
+impl<const COUNTED: bool, const LIMIT: usize> Scheme<COUNTED> for Sequences<COUNTED, LIMIT> {
+    const NAME: &str = if LIMIT == UNLIMITED {
+        "sequences"
+    } else {
+        "sequences, limited"
+    };
     type Table = (Domain, Arc<Vec<Link<Object<COUNTED>>>>);
     type Reader = (Reader, Arc<Vec<Link<Object<COUNTED>>>>);
 
     fn new() -> Self {
-        let mut slabs = Slabs::new(&Domain::new());
+        let mut slabs = Slabs::new(&Domain::new()).limit(LIMIT);
         let links: Vec<_> = (0..OBJECTS).map(|_| slabs.link()).collect();
         for (index, link) in links.iter().enumerate() {
             slabs.replace(link, Some(Object::new(index as u64)));
@@ -263,11 +270,12 @@ fn held_back<S: Scheme<true>>() {
 }
 
 fn measure(criterion: &mut Criterion) {
-    reader::<Sequences<false>>(criterion);
+    reader::<Sequences<false, UNLIMITED>>(criterion);
     reader::<Epochs<false>>(criterion);
-    writer::<Sequences<false>>(criterion);
+    writer::<Sequences<false, UNLIMITED>>(criterion);
     writer::<Epochs<false>>(criterion);
-    held_back::<Sequences<true>>();
+    held_back::<Sequences<true, UNLIMITED>>();
+    held_back::<Sequences<true, 1_024>>();
     held_back::<Epochs<true>>();
 }
 
