@@ -30,7 +30,7 @@ pub(super) type Candidates = Scratch<Candidate, { CANDIDATES + VECTOR }>;
 pub(super) struct Columns {
     /// All keys.
     words: [Column; MAX_WORDS],
-    /// Those that are asked for.
+    /// Those that are asked for, since they were [narrowed](Ask::narrow) down.
     asked: [Column; MAX_WORDS],
     /// The same: their places in the burst, as a candidate holds them.
     keys: Column,
@@ -72,14 +72,16 @@ impl Columns {
         // SAFETY: the caller's promise.
         unsafe {
             for index in 0..W::packed_len::<D>() {
-                let word = W::packed(values, index);
-                self.words[index].set(key, word);
-                self.asked[index].set(key, word);
+                self.words[index].set(key, W::packed(values, index));
             }
-            self.keys.set(key, Candidate::key_bits(key));
-            self.worst.set(key, u64::from(class(u32::MAX)));
         }
         self.count = key + 1;
+    }
+
+    /// The words that are asked for: those of all keys at `FIRST`.
+    #[inline(always)]
+    const fn asked<const FIRST: bool>(&self) -> &[Column; MAX_WORDS] {
+        if FIRST { &self.words } else { &self.asked }
     }
 }
 
@@ -114,13 +116,14 @@ pub(super) trait Ask: Copy {
         columns.count = kept;
     }
 
-    /// Finds the places of all keys that are asked for in a table, and stores them from `first` on.
+    /// Finds the places of all keys that are asked for in a table, and stores them from `first` on. `FIRST` says
+    /// that they were not [narrowed](Self::narrow) down yet, here and below.
     ///
     /// # Safety
     ///
     /// There is room for them; the processor has the instructions.
     #[inline(always)]
-    unsafe fn places<W: Word, const D: usize>(
+    unsafe fn places<const FIRST: bool, W: Word, const D: usize>(
         self,
         columns: &Columns,
         table: &Table<W, D>,
@@ -132,7 +135,7 @@ pub(super) trait Ask: Copy {
             unsafe {
                 let mut hash = 0u64;
                 for word in 0..W::packed_len::<D>() {
-                    let masked = columns.asked[word].get(index) & table.shape.mask(word);
+                    let masked = columns.asked::<FIRST>()[word].get(index) & table.shape.mask(word);
                     hash = hash.wrapping_add(masked).wrapping_mul(multiplier(word));
                 }
                 places.set(first + index, hash >> table.shift());
@@ -149,7 +152,7 @@ pub(super) trait Ask: Copy {
     /// The places are those of the table, and there is room for the candidates; the processor has the
     /// instructions.
     #[inline(always)]
-    unsafe fn ask<W: Word, const D: usize>(
+    unsafe fn ask<const FIRST: bool, W: Word, const D: usize>(
         self,
         columns: &Columns,
         table: &Table<W, D>,
@@ -166,11 +169,38 @@ pub(super) trait Ask: Copy {
                 let bucket: &AtomicU64 = &*buckets.add((place >> TAG_BITS) as usize);
                 // Acquire: the entries were written before the bucket that leads to them.
                 let bucket = Bucket(bucket.load(Ordering::Acquire));
-                candidates.set(count, Candidate::new(bucket, *columns.keys.get(index)));
-                count += bucket.may_hold(place, *columns.worst.get(index) as u32) as usize;
+                let (key, worst) = if FIRST {
+                    (Candidate::key_bits(index), u64::from(class(u32::MAX)))
+                } else {
+                    (*columns.keys.get(index), *columns.worst.get(index))
+                };
+                candidates.set(count, Candidate::new(bucket, key));
+                count += bucket.may_hold(place, worst as u32) as usize;
             }
         }
         count
+    }
+
+    /// Finds the places of all keys that are asked for in a table, and [asks](Self::ask) at once.
+    ///
+    /// # Safety
+    ///
+    /// There is room for the places, if they are kept, and for the candidates; the processor has the
+    /// instructions.
+    #[inline(always)]
+    unsafe fn ask_directly<const FIRST: bool, W: Word, const D: usize>(
+        self,
+        columns: &Columns,
+        table: &Table<W, D>,
+        places: &mut Places,
+        candidates: &mut Candidates,
+        count: usize,
+    ) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.places::<FIRST, W, D>(columns, table, places, 0);
+            self.ask::<FIRST, W, D>(columns, table, places, 0, candidates, count)
+        }
     }
 
     /// Asks for memory of the buckets of so many places of a table, from `first` on.
@@ -222,7 +252,7 @@ mod avx512 {
         }
 
         #[inline(always)]
-        unsafe fn places<W: Word, const D: usize>(
+        unsafe fn places<const FIRST: bool, W: Word, const D: usize>(
             self,
             columns: &Columns,
             table: &Table<W, D>,
@@ -230,11 +260,11 @@ mod avx512 {
             first: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { find_places(columns, table, places, first) }
+            unsafe { find_places::<FIRST, W, D>(columns, table, places, first) }
         }
 
         #[inline(always)]
-        unsafe fn ask<W: Word, const D: usize>(
+        unsafe fn ask<const FIRST: bool, W: Word, const D: usize>(
             self,
             columns: &Columns,
             table: &Table<W, D>,
@@ -244,7 +274,20 @@ mod avx512 {
             count: usize,
         ) -> usize {
             // SAFETY: the caller's promise.
-            unsafe { ask(columns, table, places, first, candidates, count) }
+            unsafe { ask::<FIRST, W, D>(columns, table, places, first, candidates, count) }
+        }
+
+        #[inline(always)]
+        unsafe fn ask_directly<const FIRST: bool, W: Word, const D: usize>(
+            self,
+            columns: &Columns,
+            table: &Table<W, D>,
+            _: &mut Places,
+            candidates: &mut Candidates,
+            count: usize,
+        ) -> usize {
+            // SAFETY: the caller's promise.
+            unsafe { ask_directly::<FIRST, W, D>(columns, table, candidates, count) }
         }
     }
 
@@ -276,11 +319,7 @@ mod avx512 {
                     let word = _mm512_maskz_compress_epi64(keep, word);
                     _mm512_storeu_si512(columns.asked[index].address_mut(kept).cast(), word);
                 }
-                let numbers = _mm512_add_epi64(
-                    _mm512_set1_epi64((key as i64) << 32),
-                    _mm512_setr_epi64(0, 1 << 32, 2 << 32, 3 << 32, 4 << 32, 5 << 32, 6 << 32, 7 << 32),
-                );
-                let numbers = _mm512_maskz_compress_epi64(keep, numbers);
+                let numbers = _mm512_maskz_compress_epi64(keep, numbers(key));
                 _mm512_storeu_si512(columns.keys.address_mut(kept).cast(), numbers);
                 // See `class`.
                 let zeros = _mm256_lzcnt_epi32(_mm256_or_si256(priority, _mm256_set1_epi32(1)));
@@ -299,6 +338,81 @@ mod avx512 {
         columns.count = kept;
     }
 
+    /// The places of eight keys, from `index` on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Ask::places`]; the index is below the number of keys that are asked for.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
+    unsafe fn eight_places<const FIRST: bool, W: Word, const D: usize>(
+        columns: &Columns,
+        table: &Table<W, D>,
+        index: usize,
+    ) -> __m512i {
+        let mut hash = _mm512_setzero_si512();
+        for word in 0..W::packed_len::<D>() {
+            // SAFETY: columns have room for a vector behind the last key.
+            let value = unsafe { _mm512_loadu_si512(columns.asked::<FIRST>()[word].address(index).cast()) };
+            let mask = _mm512_set1_epi64(table.shape.mask(word) as i64);
+            let sum = _mm512_add_epi64(hash, _mm512_and_si512(value, mask));
+            hash = _mm512_mullo_epi64(sum, _mm512_set1_epi64(multiplier(word) as i64));
+        }
+        _mm512_srl_epi64(hash, _mm_cvtsi32_si128(table.shift() as i32))
+    }
+
+    /// Asks for eight keys, from `index` on, whose places these are. Returns how many candidates there are
+    /// then.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Ask::ask`]; the index is below the number of keys that are asked for.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
+    unsafe fn ask_eight<const FIRST: bool, W: Word, const D: usize>(
+        columns: &Columns,
+        table: &Table<W, D>,
+        index: usize,
+        place: __m512i,
+        candidates: &mut Candidates,
+        count: usize,
+    ) -> usize {
+        let buckets: *const i64 = table.buckets().cast();
+        let left = ((1u32 << (columns.count - index).min(VECTOR)) - 1) as u8;
+        // SAFETY: the places of the keys that are left are the table's, so their buckets exist; others are not
+        // read. Each bucket is an aligned word of 64 bits: x86-64 loads it at once, and no later load before
+        // it, as the acquire load that it stands for. There is room for a vector behind the last candidate,
+        // and columns have room for one behind the last key.
+        unsafe {
+            let at = _mm512_srli_epi64::<TAG_BITS>(place);
+            let bucket = _mm512_mask_i64gather_epi64::<8>(_mm512_setzero_si512(), left, at, buckets.cast());
+            let tag = _mm512_and_si512(place, _mm512_set1_epi64((1 << TAG_BITS) - 1));
+            let tags = _mm512_srlv_epi64(_mm512_srli_epi64::<32>(bucket), tag);
+            let mut may = _mm512_mask_test_epi64_mask(left, tags, _mm512_set1_epi64(1));
+            let keys = if FIRST {
+                numbers(index)
+            } else {
+                let worst = _mm512_loadu_si512(columns.worst.address(index).cast());
+                may = _mm512_mask_cmple_epu64_mask(may, _mm512_srli_epi64::<48>(bucket), worst);
+                _mm512_loadu_si512(columns.keys.address(index).cast())
+            };
+            let entries = _mm512_and_si512(bucket, _mm512_set1_epi64(Bucket::ENTRIES as i64));
+            let found = _mm512_maskz_compress_epi64(may, _mm512_or_si512(entries, keys));
+            _mm512_storeu_si512(candidates.address_mut(count).cast(), found);
+            count + may.count_ones() as usize
+        }
+    }
+
+    /// Eight keys of the burst, from that one on, as candidates hold them.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn numbers(first: usize) -> __m512i {
+        _mm512_add_epi64(
+            _mm512_set1_epi64((first as i64) << 32),
+            _mm512_setr_epi64(0, 1 << 32, 2 << 32, 3 << 32, 4 << 32, 5 << 32, 6 << 32, 7 << 32),
+        )
+    }
+
     /// [`Ask::places`], eight keys at a time.
     ///
     /// # Safety
@@ -306,28 +420,18 @@ mod avx512 {
     /// As there.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
-    unsafe fn find_places<W: Word, const D: usize>(
+    unsafe fn find_places<const FIRST: bool, W: Word, const D: usize>(
         columns: &Columns,
         table: &Table<W, D>,
         places: &mut Places,
         first: usize,
     ) {
-        let shift = _mm_cvtsi32_si128(table.shift() as i32);
-        let mut index = 0;
-        while index < columns.count {
+        for index in (0..columns.count).step_by(VECTOR) {
             // SAFETY: columns and places have room for a vector behind the last key.
             unsafe {
-                let mut hash = _mm512_setzero_si512();
-                for word in 0..W::packed_len::<D>() {
-                    let value = _mm512_loadu_si512(columns.asked[word].address(index).cast());
-                    let mask = _mm512_set1_epi64(table.shape.mask(word) as i64);
-                    let sum = _mm512_add_epi64(hash, _mm512_and_si512(value, mask));
-                    hash = _mm512_mullo_epi64(sum, _mm512_set1_epi64(multiplier(word) as i64));
-                }
-                let place = _mm512_srl_epi64(hash, shift);
+                let place = eight_places::<FIRST, W, D>(columns, table, index);
                 _mm512_storeu_si512(places.address_mut(first + index).cast(), place);
             }
-            index += VECTOR;
         }
     }
 
@@ -338,7 +442,7 @@ mod avx512 {
     /// As there.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
-    unsafe fn ask<W: Word, const D: usize>(
+    unsafe fn ask<const FIRST: bool, W: Word, const D: usize>(
         columns: &Columns,
         table: &Table<W, D>,
         places: &Places,
@@ -346,31 +450,35 @@ mod avx512 {
         candidates: &mut Candidates,
         mut count: usize,
     ) -> usize {
-        let buckets: *const i64 = table.buckets().cast();
-        let mut index = 0;
-        while index < columns.count {
-            // SAFETY: the places of the first `count` keys are the table's, so their buckets exist; others are
-            // not read. Each bucket is an aligned word of 64 bits: x86-64 loads it at once, and no later load
-            // before it, as the acquire load that it stands for. There is room for a vector behind the last
-            // candidate.
+        for index in (0..columns.count).step_by(VECTOR) {
+            // SAFETY: the caller's promise; places have room for a vector behind the last.
             unsafe {
-                let left = ((1u32 << (columns.count - index).min(VECTOR)) - 1) as u8;
                 let place = _mm512_loadu_si512(places.address(first + index).cast());
-                let at = _mm512_srli_epi64::<TAG_BITS>(place);
-                let bucket =
-                    _mm512_mask_i64gather_epi64::<8>(_mm512_setzero_si512(), left, at, buckets.cast());
-                let tag = _mm512_and_si512(place, _mm512_set1_epi64((1 << TAG_BITS) - 1));
-                let tags = _mm512_srlv_epi64(_mm512_srli_epi64::<32>(bucket), tag);
-                let tagged = _mm512_mask_test_epi64_mask(left, tags, _mm512_set1_epi64(1));
-                let worst = _mm512_loadu_si512(columns.worst.address(index).cast());
-                let may = _mm512_mask_cmple_epu64_mask(tagged, _mm512_srli_epi64::<48>(bucket), worst);
-                let keys = _mm512_loadu_si512(columns.keys.address(index).cast());
-                let entries = _mm512_and_si512(bucket, _mm512_set1_epi64(Bucket::ENTRIES as i64));
-                let found = _mm512_maskz_compress_epi64(may, _mm512_or_si512(entries, keys));
-                _mm512_storeu_si512(candidates.address_mut(count).cast(), found);
-                count += may.count_ones() as usize;
+                count = ask_eight::<FIRST, W, D>(columns, table, index, place, candidates, count);
             }
-            index += VECTOR;
+        }
+        count
+    }
+
+    /// [`Ask::ask_directly`], eight keys at a time.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
+    unsafe fn ask_directly<const FIRST: bool, W: Word, const D: usize>(
+        columns: &Columns,
+        table: &Table<W, D>,
+        candidates: &mut Candidates,
+        mut count: usize,
+    ) -> usize {
+        for index in (0..columns.count).step_by(VECTOR) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let place = eight_places::<FIRST, W, D>(columns, table, index);
+                count = ask_eight::<FIRST, W, D>(columns, table, index, place, candidates, count);
+            }
         }
         count
     }

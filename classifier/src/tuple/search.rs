@@ -17,7 +17,7 @@ use super::bucket::Bucket;
 use super::compare::{Compare, Instructions, Portable};
 use super::entry::{Bounds, Snapshot};
 use super::scratch::Scratch;
-use super::state::{MAX_GROUP, State};
+use super::state::{MAX_GROUP, State, Table};
 use crate::key::Key;
 use crate::prefetch::prefetch_address;
 use crate::rule::{Match, Rank};
@@ -247,32 +247,28 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
             }
         }
         let tables = state.tables_of(group_index);
-        let mut candidate_count = 0;
-        // SAFETY: a group has at most `MAX_GROUP` tables; each is asked for the places that it gave.
-        unsafe {
-            if PREFETCH {
-                for (index, table) in tables.iter().enumerate() {
-                    let first = index * columns.count();
-                    compare.places(&columns, table, &mut places, first);
-                    compare.prefetch(table, &places, first, columns.count());
-                }
-                for (index, table) in tables.iter().enumerate() {
-                    let first = index * columns.count();
-                    let before = candidate_count;
-                    candidate_count =
-                        compare.ask(&columns, table, &places, first, &mut candidates, candidate_count);
-                    for candidate in before..candidate_count {
-                        prefetch_address(state.arena.address(candidates.get(candidate).entry()));
-                    }
-                }
+        // SAFETY: a group has at most `MAX_GROUP` tables, and as many keys as the burst are asked for.
+        let candidate_count = unsafe {
+            if group_index == 0 {
+                ask_group::<PREFETCH, true, W, A, D, C>(
+                    state,
+                    tables,
+                    &columns,
+                    &mut places,
+                    &mut candidates,
+                    compare,
+                )
             } else {
-                for table in tables {
-                    compare.places(&columns, table, &mut places, 0);
-                    candidate_count =
-                        compare.ask(&columns, table, &places, 0, &mut candidates, candidate_count);
-                }
+                ask_group::<PREFETCH, false, W, A, D, C>(
+                    state,
+                    tables,
+                    &columns,
+                    &mut places,
+                    &mut candidates,
+                    compare,
+                )
             }
-        }
+        };
 
         // One entry of each bucket after the other, for all candidates for which none was accepted yet; when
         // they are few, they are followed to their ends.
@@ -350,6 +346,46 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
         // SAFETY: the answers of all keys of the burst are set.
         *result = unsafe { *answers.found.get(key) };
     }
+}
+
+/// Asks all tables of a group for all keys that are asked for; returns the number of candidates.
+///
+/// # Safety
+///
+/// There is room for a place and a candidate for each key in each table; as for [`Ask`].
+#[inline(always)]
+unsafe fn ask_group<const PREFETCH: bool, const FIRST: bool, W: Word, A: Copy, const D: usize, C: Ask>(
+    state: &State<W, A, D>,
+    tables: &[Table<W, D>],
+    columns: &Columns,
+    places: &mut Places,
+    candidates: &mut Candidates,
+    ask: C,
+) -> usize {
+    let mut count = 0;
+    // SAFETY: each table is asked for the places that it gave; the caller's promise.
+    unsafe {
+        if !PREFETCH {
+            for table in tables {
+                count = ask.ask_directly::<FIRST, W, D>(columns, table, places, candidates, count);
+            }
+            return count;
+        }
+        for (index, table) in tables.iter().enumerate() {
+            let first = index * columns.count();
+            ask.places::<FIRST, W, D>(columns, table, places, first);
+            ask.prefetch(table, places, first, columns.count());
+        }
+        for (index, table) in tables.iter().enumerate() {
+            let before = count;
+            let first = index * columns.count();
+            count = ask.ask::<FIRST, W, D>(columns, table, places, first, candidates, count);
+            for candidate in before..count {
+                prefetch_address(state.arena.address(candidates.get(candidate).entry()));
+            }
+        }
+    }
+    count
 }
 
 /// All rules that accept the key, best first.
