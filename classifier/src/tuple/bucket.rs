@@ -3,17 +3,17 @@
 /// Where a bucket's entries are, how many, whose keys they are, and how good the best is: enough to tell
 /// without a look at them that they can't be the answer.
 ///
-/// From the lowest bit: 28 bits index of the first entry, 4 bits count, 16 bits tags, 16 bits rank class.
+/// From the lowest bit: 26 bits index of the first entry, 6 bits count, 16 bits tags, 16 bits rank class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket(pub(super) u64);
 
 /// The most entries of one bucket.
-pub(super) const MAX_RUN: usize = 14;
+pub(super) const MAX_RUN: usize = 63;
 
 /// The most entries of one arena.
 pub(super) const MAX_ENTRIES: usize = 1 << INDEX_BITS;
 
-const INDEX_BITS: u32 = 28;
+const INDEX_BITS: u32 = 26;
 const COUNT_SHIFT: u32 = INDEX_BITS;
 const TAGS_SHIFT: u32 = 32;
 const CLASS_SHIFT: u32 = 48;
@@ -48,7 +48,7 @@ impl Bucket {
 
     #[inline(always)]
     pub(super) const fn count(self) -> usize {
-        (self.0 >> COUNT_SHIFT) as usize & 0xf
+        (self.0 >> COUNT_SHIFT) as usize & MAX_RUN
     }
 
     pub(super) const fn tags(self) -> u16 {
@@ -108,8 +108,8 @@ mod tests {
 
     #[test]
     fn parts_do_not_mix() {
-        let bucket = Bucket::new(0xfff_ffff, 14, tag_bit(3) | tag_bit(15), u32::MAX);
-        assert_eq!((bucket.index(), bucket.count()), (0xfff_ffff, 14));
+        let bucket = Bucket::new(0x3ff_ffff, 63, tag_bit(3) | tag_bit(15), u32::MAX);
+        assert_eq!((bucket.index(), bucket.count()), (0x3ff_ffff, 63));
         let worst = u32::from(class(u32::MAX));
         assert_eq!(bucket.may_hold(3, worst), 1);
         assert_eq!(bucket.may_hold(0x1f, worst), 1);

@@ -26,7 +26,7 @@ const MAX_TABLES: usize = 32;
 const MIN_REST: usize = 8;
 
 /// The most entries of a bucket as long as there are other tables to choose.
-const COMFORTABLE_RUN: usize = 12;
+const COMFORTABLE_RUN: usize = 48;
 
 /// Keys that the grouping of the tables is measured on.
 const KEYS: usize = 256;

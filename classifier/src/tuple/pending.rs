@@ -14,7 +14,7 @@ const BATCH: usize = 64;
 /// The most closed batches; the writer waits for readers before there are more.
 const MAX_BATCHES: usize = 64;
 
-/// The most objects that wait for readers: runs of up to 14 entries, removed rules, residual lists.
+/// The most objects that wait for readers: runs of up to 63 entries, removed rules, residual lists.
 pub(super) const MAX_PENDING: usize = BATCH * (MAX_BATCHES + 2);
 
 /// What is to be done when no section is open that began before it was put here.

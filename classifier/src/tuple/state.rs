@@ -115,7 +115,7 @@ impl<W: Word, const D: usize> Table<W, D> {
     pub(super) fn new(shape: Shape<W, D>, entries: usize) -> Self {
         // Small tables are kept half empty; in large ones that would cost more cache misses than it saves.
         let wanted = if entries < 1 << 16 { entries * 2 } else { entries };
-        let bits = wanted.max(16).next_power_of_two().trailing_zeros().min(28);
+        let bits = wanted.max(16).next_power_of_two().trailing_zeros().min(26);
         Self {
             shape,
             shift: u64::BITS - bits - TAG_BITS,
