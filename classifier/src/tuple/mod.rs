@@ -77,6 +77,9 @@ const MAX_RULES: usize = MAX_ENTRIES / 5 * 2;
 /// Rules of the residual list that are always allowed before a new generation is made.
 const MIN_RESIDUAL: usize = 32;
 
+/// A set may grow by so many rules, or by a quarter, before a new generation is made.
+const MIN_GROWTH: usize = 64;
+
 /// Sets that were smaller are not built again when they shrink.
 const MIN_SHRINK: usize = 64;
 
@@ -95,6 +98,8 @@ pub struct Tuple<S: Schema<D>, A, const D: usize> {
     instructions: Instructions,
     /// With more rules in the residual list, a new generation is made.
     residual_limit: usize,
+    /// With more rules, a new generation is made, that suits them better.
+    grow_above: usize,
     /// With fewer rules, a new generation is made, of less memory.
     shrink_below: usize,
     schema: PhantomData<S>,
@@ -127,19 +132,22 @@ impl<S: Schema<D>, A: Copy, const D: usize> Tuple<S, A, D> {
             next_sequence: 0,
             instructions,
             residual_limit: MIN_RESIDUAL,
+            grow_above: MIN_GROWTH,
             shrink_below: 0,
             schema: PhantomData,
         }
     }
 
-    /// Makes the tables anew for the rules that are there now. That happens by itself when it is needed;
-    /// after many changes it may speed up lookups. Readers go on meanwhile. O(*N*).
+    /// Makes the tables anew for the rules that are there now. That happens by itself when the set has grown
+    /// by a quarter or become much smaller, or when new rules fit no table; after other changes it may speed up
+    /// lookups. Readers go on meanwhile. O(*N*).
     pub fn tune(&mut self) {
         let built = build::<S, A, D>(&mut self.store, self.next_sequence, self.instructions);
         // A part of the set too: a generation costs as much as the set is large.
         self.residual_limit = (built.state.residual().len() * 2)
             .max(self.store.len() / 256)
             .max(MIN_RESIDUAL);
+        self.grow_above = self.store.len() + (self.store.len() / 4).max(MIN_GROWTH);
         self.shrink_below = match self.store.len() {
             rules if rules >= MIN_SHRINK => rules / 4,
             _ => 0,
@@ -444,7 +452,7 @@ impl<S: Schema<D>, A: Copy, const D: usize> Classifier<S::Word, D> for Tuple<S, 
         let sequence = self.next_sequence;
         let slot = self.store.insert(rule, sequence);
         self.next_sequence += 1;
-        if self.place(slot) {
+        if self.store.len() <= self.grow_above && self.place(slot) {
             self.settle();
         } else {
             self.tune();
