@@ -24,9 +24,15 @@
 //! | [`interval::Interval`] | O(*d* log *N*) | O(*d* log *N* + *k*) | worst case O(*d Nᵈ*): all that the rule covers | as an insertion | worst case O(*d Nᵈ*), limited |
 //! | [`trie::Trie`] | worst case O(min(*wᵈ*, *N p w*)), pruned | as a lookup, + O(*k* log *k*) | O(*p d w* + log *N*) | O(*p d w* + log *N*) | O(*d N p*) |
 //!
+//! | [`tuple::Tuple`] (the default) | O(*t* + *r*), early end | as a lookup, + O(*k* log *k*) | O(*t*) amortized | O(*t*) amortized | O(*d N*) |
+//!
+//! *t*: hash tables, as many as the rules ask for, usually 3 to 15 and at most 32; *r*: rules that no table tells
+//! apart, usually some dozens, searched sixteen at a time. What each costs on rule sets of 1,000 to 1,000,000 rules
+//! is in `docs/performance.md` of the repository.
+//!
 //! # Change while others look up
 //!
-//! [`live`] has the traits of sets of rules that one writer changes while other threads look up in them, and
+//! [`tuple::Tuple`] is changed under any number of readers. [`live`] has the traits of sets of rules that one writer changes while other threads look up in them, and
 //! [`live::Mirrored`], which makes such a set of any structure. [`reclaim`] says when memory that readers use
 //! without locks can be used again.
 //!
@@ -34,11 +40,11 @@
 //!
 //! ```
 //! use classifier::{Classifier, Ipv4FiveTuple, Ipv4Key, Lookup, Range, Rule, dimension};
-//! use classifier::trie::Ipv4Trie;
+//! use classifier::tuple::Ipv4Tuple;
 //! use std::net::Ipv4Addr;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut rules = Ipv4Trie::new();
+//! let mut rules = Ipv4Tuple::new();
 //!
 //! let mut web = Rule::any::<Ipv4FiveTuple>(10, "web");
 //! web.ranges[dimension::SOURCE_ADDRESS] = "10.0.0.0/8".parse::<ipnet::Ipv4Net>()?.into();
