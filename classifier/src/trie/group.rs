@@ -55,15 +55,15 @@ pub(super) enum Left {
 #[derive(Debug, Clone)]
 pub(super) struct Groups {
     groups: Slab<Group>,
-    /// Entries in `others` of all groups.
-    others: usize,
+    /// What the sets of all groups have allocated, estimated, in bytes.
+    sets: usize,
 }
 
 impl Groups {
     pub(super) const fn new() -> Self {
         Self {
             groups: Slab::new(),
-            others: 0,
+            sets: 0,
         }
     }
 
@@ -79,7 +79,7 @@ impl Groups {
 
     /// Makes a group of two rules; returns its index.
     pub(super) fn make(&mut self, one: Entry, other: Entry) -> u32 {
-        self.others += 1;
+        self.sets += set_memory(1);
         self.groups.insert(Group {
             best: one.min(other),
             others: BTreeSet::from([one.max(other)]),
@@ -88,19 +88,22 @@ impl Groups {
 
     pub(super) fn add(&mut self, group: u32, entry: Entry) {
         let Group { best, others } = &mut self.groups[group];
-        self.others += usize::from(others.insert((*best).max(entry)));
+        self.sets -= set_memory(others.len());
+        others.insert((*best).max(entry));
+        self.sets += set_memory(others.len());
         *best = (*best).min(entry);
     }
 
     /// Takes one of a group's rules out.
     pub(super) fn remove(&mut self, group: u32, entry: Entry) -> Left {
         let Group { best, others } = &mut self.groups[group];
+        self.sets -= set_memory(others.len());
         if *best != entry {
-            self.others -= usize::from(others.remove(&entry));
+            others.remove(&entry);
         } else if let Some(next) = others.pop_first() {
             *best = next;
-            self.others -= 1;
         }
+        self.sets += set_memory(others.len());
         let best = *best;
         if others.is_empty() {
             self.groups.remove(group);
@@ -109,10 +112,24 @@ impl Groups {
         Left::Group(best)
     }
 
-    /// Allocated memory in bytes. What the sets need is estimated: their nodes are between half full and
-    /// full.
+    /// Allocated memory in bytes. What the sets need is estimated where they are large.
     pub(super) fn memory(&self) -> usize {
-        self.groups.memory() + self.others * size_of::<Entry>() * 3 / 2
+        self.groups.memory() + self.sets
+    }
+}
+
+/// What a set of that many entries has allocated, in bytes. The nodes of the standard library's B-trees hold up
+/// to 11 entries; where there are several, they are between half full and full.
+fn set_memory(entries: usize) -> usize {
+    const LEAF: usize = 11 * size_of::<Entry>() + 2 * size_of::<usize>();
+    const INNER: usize = LEAF + 12 * size_of::<usize>();
+    match entries {
+        0 => 0,
+        1..=11 => LEAF,
+        _ => {
+            let leaves = entries.div_ceil(8);
+            leaves * LEAF + leaves.div_ceil(8) * INNER
+        }
     }
 }
 
