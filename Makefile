@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo env "PATH=$(PATH)" "HOME=$(HOME)")
 
-.PHONY: build demo test bench bench-classifier bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
+.PHONY: build demo test soak bench bench-classifier bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
 
 # The `netchannel` command: target/release/netchannel.
 build: setup
@@ -22,7 +22,14 @@ test: setup
 	cargo build --workspace --all-targets --locked
 	status=0; \
 	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked --no-fail-fast || status=$$?; \
-	.ci/check-threads --quick && exit $$status
+	.ci/check-threads --quick || status=$$?; \
+	$(MAKE) soak && exit $$status
+
+# The long test of the classifier. Options: make soak MINUTES=60 SEED=7. Each round prints its seed; with that
+# seed a run begins with the same round.
+soak: MINUTES = 1
+soak: setup
+	$(if $(SEED),SOAK_SEED=$(SEED)) SOAK_MINUTES=$(MINUTES) cargo test --release --locked --package classifier --test soak
 
 # All benchmarks.
 bench: bench-classifier bench-reclaim bench-packet-path bench-traffic
