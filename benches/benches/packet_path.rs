@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use classifier::{Ipv4FiveTuple, Rule};
+use classifier::Rule;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use netchannel::channel::nat::{Nat, NatSettings};
 use netchannel::channel::{Forward, Netchannel};
+use netchannel::dispatch::dimensions::Ipv4Dimensions;
 use netchannel::dispatch::{BURST, Dispatcher, FlowKey, KernelPath, Parts, Registry, Resolve, RuleSet};
 use netchannel::interface::{Interface, Interfaces, PortId, Role};
 use netchannel::network::{InterfaceIndex, Link, NetworkBuilder, SharedNetwork};
@@ -63,7 +64,7 @@ impl Bench {
         let mut channels = Registry::new();
         let id = channels.register("channel", channel).unwrap();
         let mut rules = RuleSet::new(id);
-        rules.insert_ipv4(Rule::any::<Ipv4FiveTuple>(1, id)).unwrap();
+        rules.insert_ipv4(Rule::any::<Ipv4Dimensions>(1, id)).unwrap();
         let pool = FramePool::in_memory(1024, 2048);
         let (lan_port, lan) = MemoryPort::new(&pool, 512);
         let (wan_port, wan) = MemoryPort::new(&pool, 512);

@@ -6,11 +6,12 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use classifier::{Ipv4FiveTuple, Ipv6FiveTuple, Range, Rule, dimension};
+use classifier::{Range, Rule};
 use common::*;
 use etherparse::{Icmpv4Header, Icmpv4Type, PacketBuilder, icmpv4};
 use netchannel::channel::nat::{Nat, NatSettings};
 use netchannel::channel::{Drop, Forward, Pass};
+use netchannel::dispatch::dimensions::{Ipv4Dimensions, Ipv6Dimensions, dimension};
 use netchannel::dispatch::{Registry, RuleSet};
 use netchannel::packet::Headers;
 
@@ -51,13 +52,15 @@ fn test_box() -> TestBox {
         .register("nat", Box::new(Nat::new(settings).unwrap()))
         .unwrap();
     let mut rules = RuleSet::new(pass);
-    let mut out = Rule::any::<Ipv4FiveTuple>(1, nat);
+    let mut out = Rule::any::<Ipv4Dimensions>(1, nat);
     out.ranges[dimension::SOURCE_ADDRESS] = "10.0.0.0/8".parse::<ipnet::Ipv4Net>().unwrap().into();
     rules.insert_ipv4(out).unwrap();
-    let mut back = Rule::any::<Ipv4FiveTuple>(2, nat);
+    let mut back = Rule::any::<Ipv4Dimensions>(2, nat);
     back.ranges[dimension::DESTINATION_ADDRESS] = Range::exact(EXTERNAL.to_bits());
     rules.insert_ipv4(back).unwrap();
-    rules.insert_ipv6(Rule::any::<Ipv6FiveTuple>(3, forward)).unwrap();
+    rules
+        .insert_ipv6(Rule::any::<Ipv6Dimensions>(3, forward))
+        .unwrap();
     TestBox::with(channels, rules)
 }
 

@@ -1,9 +1,11 @@
 //! Rules with lists, as single boxes: what a classifier takes.
 
 use super::Config;
+use super::field::FieldRange;
 use super::ports::PortRange;
 use super::rule::Rule;
 use super::value::AddressRange;
+use crate::dispatch::dimensions::FIELDS;
 
 /// One range in each dimension. Several boxes come from one rule that has lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct RuleBox<'c> {
     pub source_ports: PortRange,
     /// Destination ports.
     pub destination_ports: PortRange,
+    /// For each of [`FIELDS`] the values; `None` is any.
+    pub fields: [Option<FieldRange>; FIELDS.len()],
 }
 
 impl Rule {
@@ -32,8 +36,9 @@ impl Rule {
             self.source_ports.len(),
             self.destination_ports.len(),
         ];
-        lengths.iter().fold(1, |product: u64, length| {
-            product.saturating_mul((*length).max(1) as u64)
+        let fields = self.fields.iter().map(Vec::len);
+        lengths.into_iter().chain(fields).fold(1, |product: u64, length| {
+            product.saturating_mul(length.max(1) as u64)
         })
     }
 
@@ -43,16 +48,33 @@ impl Rule {
             any_of(&self.to).flat_map(move |to| {
                 any_of(&self.protocols).flat_map(move |protocol| {
                     any_of(&self.source_ports).flat_map(move |source_ports| {
-                        any_of(&self.destination_ports).map(move |destination_ports| RuleBox {
-                            rule: self,
-                            from,
-                            to,
-                            protocol,
-                            source_ports: source_ports.unwrap_or(PortRange::ANY),
-                            destination_ports: destination_ports.unwrap_or(PortRange::ANY),
+                        any_of(&self.destination_ports).flat_map(move |destination_ports| {
+                            self.expand_fields().map(move |fields| RuleBox {
+                                rule: self,
+                                from,
+                                to,
+                                protocol,
+                                source_ports: source_ports.unwrap_or(PortRange::ANY),
+                                destination_ports: destination_ports.unwrap_or(PortRange::ANY),
+                                fields,
+                            })
                         })
                     })
                 })
+            })
+        })
+    }
+
+    /// The product of the lists of all fields: each number, taken apart, is a place in each list.
+    fn expand_fields(&self) -> impl Iterator<Item = [Option<FieldRange>; FIELDS.len()]> + '_ {
+        let lengths = self.fields.iter().map(|list| list.len().max(1) as u64);
+        (0..lengths.product()).map(|number: u64| {
+            let mut rest = number;
+            self.fields.each_ref().map(|list| {
+                let length = list.len().max(1) as u64;
+                let place = rest % length;
+                rest /= length;
+                list.get(place as usize).copied()
             })
         })
     }

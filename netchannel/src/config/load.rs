@@ -112,7 +112,12 @@ fn read(file: &Path, text: &str) -> Result<Config, ConfigError> {
     let settings = settings::read(&top, tables, source);
     let (interfaces, known_interfaces) = interface::read(&top, source);
     let (channels, mut known_channels) = channel::read(&top, &known_interfaces, source);
-    let rules = rule::read(&top, &mut known_channels, source);
+    let rules = rule::read(
+        &top,
+        &mut known_channels,
+        (&interfaces, &known_interfaces),
+        source,
+    );
     let replay = replay::read(&top, &interfaces, &known_interfaces, source);
     warn(&rules, &known_channels, source);
     if source.has_errors() {

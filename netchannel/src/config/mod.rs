@@ -35,6 +35,7 @@
 mod channel;
 mod error;
 mod expand;
+mod field;
 mod interface;
 mod load;
 mod nat;
@@ -55,6 +56,7 @@ use std::path::PathBuf;
 pub use channel::{Channel, ChannelKind, RESERVED_CHANNELS};
 pub use error::{ConfigError, MAX_PROBLEMS, Position, Problem};
 pub use expand::RuleBox;
+pub use field::{FieldRange, RuleFields};
 pub use interface::{Interface, MAX_INTERFACE_NAME, MAX_INTERFACES, Role, XdpMode, ZeroCopy};
 pub use load::MAX_FILE_SIZE;
 pub use nat::{External, Filtering, Nat, Timeouts};

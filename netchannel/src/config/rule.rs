@@ -4,6 +4,8 @@ use toml::Spanned;
 
 use super::channel::{KnownChannels, RESERVED_CHANNELS, unknown_channel};
 use super::error::{Position, Source};
+use super::field::{self, RuleFields};
+use super::interface::{Interface, KnownInterfaces};
 use super::ports::{PortRange, port_list};
 use super::schema;
 use super::section::Section;
@@ -33,6 +35,8 @@ pub struct Rule {
     pub source_ports: Vec<PortRange>,
     /// Destination ports; only with protocols that have ports.
     pub destination_ports: Vec<PortRange>,
+    /// The further fields.
+    pub fields: RuleFields,
     /// The channel: one of the file's, or `drop` or `pass`.
     pub channel: String,
     /// Whether IPv4 packets can match.
@@ -46,12 +50,13 @@ pub struct Rule {
 pub(super) fn read(
     file: &Section<'_, '_>,
     channels: &mut KnownChannels,
+    interfaces: (&[Interface], &KnownInterfaces),
     source: &mut Source<'_>,
 ) -> Vec<Rule> {
     let mut rules = Vec::new();
     let mut boxes: u64 = 0;
     for table in &file.tables("rule", &schema::RULE, source) {
-        if let Some(rule) = one(table, channels, source) {
+        if let Some(rule) = one(table, channels, interfaces, source) {
             let before = boxes;
             boxes = boxes.saturating_add(rule.boxes());
             if before <= MAX_TOTAL_BOXES && boxes > MAX_TOTAL_BOXES {
@@ -69,7 +74,12 @@ pub(super) fn read(
     rules
 }
 
-fn one(table: &Section<'_, '_>, channels: &mut KnownChannels, source: &mut Source<'_>) -> Option<Rule> {
+fn one(
+    table: &Section<'_, '_>,
+    channels: &mut KnownChannels,
+    interfaces: (&[Interface], &KnownInterfaces),
+    source: &mut Source<'_>,
+) -> Option<Rule> {
     let channel = channel(table, channels, source);
     let priority = table.number("priority", DEFAULT_PRIORITY, 0..=u32::MAX, source);
     let from = table.list("from", ADDRESSES_EXPECTED, source, value::addresses);
@@ -87,6 +97,7 @@ fn one(table: &Section<'_, '_>, channels: &mut KnownChannels, source: &mut Sourc
             check_ports(table, key, &protocols, source);
         }
     }
+    let fields = field::read(table, &protocols, interfaces, source);
     let (channel, is_nat) = channel?;
     let families = families(&from, &to, &protocols, is_nat, source);
     let rule = Rule {
@@ -96,6 +107,7 @@ fn one(table: &Section<'_, '_>, channels: &mut KnownChannels, source: &mut Sourc
         protocols: plain(protocols),
         source_ports: plain(source_ports),
         destination_ports: plain(destination_ports),
+        fields,
         channel,
         ipv4: families.ipv4,
         ipv6: families.ipv6,

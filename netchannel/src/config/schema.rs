@@ -1,6 +1,7 @@
 //! The tables and keys that a file may hold, and what was meant by a key that is none of them.
 
 use super::section::quoted;
+use crate::dispatch::dimensions::FIELDS;
 
 /// The keys that one kind of table may hold.
 #[derive(Debug)]
@@ -67,17 +68,31 @@ pub(super) const TIMEOUTS: Schema = Schema {
         "allow_noncompliant",
     ],
 };
+/// Keys of a rule besides those of the fields.
+const RULE_OWN_KEYS: [&str; 7] = [
+    "priority",
+    "from",
+    "to",
+    "protocol",
+    "source_ports",
+    "destination_ports",
+    "channel",
+];
+const RULE_KEYS: [&str; RULE_OWN_KEYS.len() + FIELDS.len()] = {
+    let mut keys = [""; RULE_OWN_KEYS.len() + FIELDS.len()];
+    let mut index = 0;
+    while index < keys.len() {
+        keys[index] = match index.checked_sub(RULE_OWN_KEYS.len()) {
+            None => RULE_OWN_KEYS[index],
+            Some(field) => FIELDS[field].key,
+        };
+        index += 1;
+    }
+    keys
+};
 pub(super) const RULE: Schema = Schema {
     header: "[[rule]]",
-    keys: &[
-        "priority",
-        "from",
-        "to",
-        "protocol",
-        "source_ports",
-        "destination_ports",
-        "channel",
-    ],
+    keys: &RULE_KEYS,
 };
 pub(super) const REPLAY: Schema = Schema {
     header: "[replay]",

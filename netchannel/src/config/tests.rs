@@ -69,7 +69,7 @@ fn the_sample_is_accepted_without_warnings() {
     let config = parse(SAMPLE).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.warnings, []);
     let shape = (config.interfaces.len(), config.channels.len(), config.rules.len());
-    assert_eq!(shape, (2, 3, 4));
+    assert_eq!(shape, (2, 3, 7));
 }
 
 #[test]
@@ -252,6 +252,121 @@ fn rules_are_checked() {
     assert!(problem(&format!("{rule}protocol = [\"tcp\", 6]\n")).contains("is here twice"));
     assert!(problem(&format!("{rule}priority = -1\n")).contains("a whole number from 0 to 4294967295"));
     assert!(problem("channel = \"internet\"\nto = \"::/0\"\n").contains("translates IPv4 only"));
+}
+
+#[test]
+fn fields_are_checked() {
+    let problem = |text: &str| the_problem(&format!("[[rule]]\nchannel = \"drop\"\n{text}\n"));
+    let tcp = |flags: &str| problem(&format!("protocol = \"tcp\"\ntcp_flags = {flags}"));
+    assert_eq!(
+        tcp("\"syn/sny\""),
+        "4:13: tcp_flags: \"sny\" is not a TCP flag; expected some of syn, ack, rst, fin, psh, urg, ece, cwr, as in \
+         \"syn/syn,ack\", or \"none\" before the slash or \"all\" behind it"
+    );
+    assert_eq!(
+        tcp("\"syn,ack/syn\""),
+        "4:13: tcp_flags: \"syn,ack/syn\" wants flags set that are not behind the slash; expected all of them there, as \
+         in \"syn/syn,ack\""
+    );
+    assert!(tcp("2").contains("found 2; expected TCP flags, as in"));
+    assert!(tcp("\"none\"").contains("\"none\" is not a TCP flag"));
+    assert!(tcp("\"/syn\"").contains("\"\" is not a TCP flag"));
+    assert!(tcp("[]").contains("the list is empty; expected TCP flags"));
+    assert_eq!(
+        problem("tcp_flags = \"syn\""),
+        "3:1: tcp_flags: needs a protocol; expected also protocol = \"tcp\""
+    );
+    assert_eq!(
+        problem("protocol = [\"tcp\", \"udp\"]\ntcp_flags = \"syn\""),
+        "3:20: protocol: protocol 17 has no `tcp_flags`, which is given; expected protocol = \"tcp\""
+    );
+    assert_eq!(
+        problem("protocol = \"tcp\"\ntcp_flags = \"syn\"\nfragment = [\"whole\", \"later\"]"),
+        "5:22: fragment: later fragments have no `tcp_flags`; expected \"whole\" or \"first\""
+    );
+
+    assert_eq!(
+        problem("icmp_code = 1"),
+        "3:1: icmp_code: needs a protocol; expected also protocol = \"icmp\" or \"icmpv6\""
+    );
+    let icmp = |text: &str| problem(&format!("protocol = \"icmp\"\nicmp_type = {text}"));
+    assert_eq!(
+        icmp("256"),
+        "4:13: icmp_type: found 256; expected a number, 0 to 255, or a range \"LOW-HIGH\""
+    );
+    assert!(icmp("\"9-8\"").contains("\"9-8\" runs backwards; expected \"8-9\""));
+    assert_eq!(
+        icmp("[8, \"3-9\"]"),
+        "4:14: icmp_type: overlaps another value of the list; expected each value once"
+    );
+
+    assert_eq!(
+        problem("interface = \"lan1\""),
+        "3:13: interface: \"lan1\" is not an [[interface]] of this file; expected \"lan0\" or \"wan0\""
+    );
+    assert!(problem("vlan = 4095").contains("a number, 0 to 4094, or a range \"LOW-HIGH\", or one of none"));
+    assert!(problem("dscp = \"ef1\"").contains("found \"ef1\"; expected a number, 0 to 63"));
+    assert_eq!(
+        problem("fragment = \"yes\""),
+        "3:12: fragment: found \"yes\"; expected \"whole\", \"first\" or \"later\""
+    );
+}
+
+#[test]
+fn fields_become_ranges() {
+    let fields = |text: &str| {
+        let config = with_base(&format!("[[rule]]\nchannel = \"drop\"\n{text}\n")).unwrap();
+        let boxes = config.rule_boxes().map(|rule_box| rule_box.fields.to_vec());
+        let mut boxes: Vec<Vec<Option<(u32, u32)>>> = boxes
+            .map(|fields| {
+                let ends = fields
+                    .into_iter()
+                    .map(|range| range.map(|range| (range.first, range.last)));
+                ends.collect()
+            })
+            .collect();
+        boxes.sort();
+        boxes
+    };
+    let any = || vec![None; crate::dispatch::dimensions::FIELDS.len()];
+    let with = |values: &[(usize, (u32, u32))]| {
+        let mut fields = any();
+        for &(field, ends) in values {
+            fields[field] = Some(ends);
+        }
+        fields
+    };
+    assert_eq!(fields(""), [any()]);
+    // SYN is the highest bit of a key, ACK the next.
+    let tcp = "protocol = \"tcp\"\ntcp_flags = ";
+    assert_eq!(
+        fields(&format!("{tcp}\"SYN/syn, ack\"")),
+        [with(&[(0, (128, 191))])]
+    );
+    assert_eq!(
+        fields(&format!("{tcp}[\"ack\", \"syn/syn,ack\"]")),
+        [with(&[(0, (64, 255))])]
+    );
+    assert_eq!(fields(&format!("{tcp}\"none/all\"")), [with(&[(0, (0, 0))])]);
+    assert_eq!(fields(&format!("{tcp}\"cwr\"")).len(), 128);
+    assert_eq!(
+        fields("protocol = \"icmp\"\nicmp_type = [3, \"8-11\"]\nicmp_code = 0"),
+        [
+            with(&[(1, (3, 3)), (2, (0, 0))]),
+            with(&[(1, (8, 11)), (2, (0, 0))])
+        ]
+    );
+    assert_eq!(
+        fields(
+            "interface = \"wan0\"\nvlan = [\"none\", \"7\"]\ndscp = [\"AF11-af13\", 63]\nfragment = \"later\""
+        ),
+        [
+            with(&[(3, (1, 1)), (4, (0, 0)), (5, (10, 14)), (6, (2, 2))]),
+            with(&[(3, (1, 1)), (4, (0, 0)), (5, (63, 63)), (6, (2, 2))]),
+            with(&[(3, (1, 1)), (4, (7, 7)), (5, (10, 14)), (6, (2, 2))]),
+            with(&[(3, (1, 1)), (4, (7, 7)), (5, (63, 63)), (6, (2, 2))])
+        ]
+    );
 }
 
 #[test]

@@ -38,8 +38,11 @@ impl KernelPath for KernelHandover {
             source_port,
             destination_port,
         };
-        // Only the short way is lost if the table is full: the packet itself goes on.
-        if let Err(error) = self.handover.pass_flow(&passed) {
+        // Only the short way is lost if the table is full: the packet itself goes on. The XDP program does not tell ICMP messages
+        // apart that are no queries: what is decided for one is not decided for all.
+        if flow.message == 0
+            && let Err(error) = self.handover.pass_flow(&passed)
+        {
             log::debug!("a flow could not be left to the kernel: {error}");
         }
         let device = &self.devices[usize::from(interface.port.0)];

@@ -4,6 +4,7 @@ use std::io;
 
 use super::context::Context;
 use super::core::{Core, KernelPath, Totals};
+use super::dimensions::Arrival;
 use super::flow_table::{FlowKey, FlowTable};
 use super::registry::Registry;
 use super::routing::Resolve;
@@ -186,7 +187,12 @@ impl Dispatcher {
         let key = FlowKey::of(&headers, interface);
         let id = self.core.flows.find(&key).unwrap_or_else(|| {
             let role = self.core.interfaces.get(interface).role;
-            let channel = self.rules.decide(&key, role);
+            let arrival = Arrival {
+                frame: frame.bytes(),
+                headers: &headers,
+                interface,
+            };
+            let channel = self.rules.decide(&arrival, role);
             self.channels.entry(channel).counters.flows += 1;
             self.core.flows.open(key, channel, now)
         });
@@ -250,8 +256,18 @@ impl Dispatcher {
         let ready = self.core.settle(now);
         for packet in ready {
             let key = FlowKey::of(&packet.headers, packet.interface);
-            let role = self.core.interfaces.get(packet.interface).role;
-            let channel = self.rules.decide(&key, role);
+            let channel = match self.core.flows.find(&key) {
+                Some(flow) => self.core.flows.flow_mut(flow).channel,
+                None => {
+                    let role = self.core.interfaces.get(packet.interface).role;
+                    let arrival = Arrival {
+                        frame: packet.frame.bytes(),
+                        headers: &packet.headers,
+                        interface: packet.interface,
+                    };
+                    self.rules.decide(&arrival, role)
+                }
+            };
             let entry = self.channels.entry(channel);
             if entry.burst.is_empty() {
                 self.busy.push(channel);

@@ -8,10 +8,11 @@ use ahash::RandomState;
 
 use crate::channel::ChannelId;
 use crate::interface::InterfaceId;
-use crate::packet::Headers;
+use crate::packet::{Fragment, Headers, Transport};
 use crate::time::Time;
 
-/// What makes two packets one flow: arrival interface, addresses, protocol and ports (or ICMP identifier).
+/// What makes two packets one flow: arrival interface, addresses, protocol and ports (or ICMP identifier), and what of a datagram or
+/// which ICMP message they are, for rules may tell these apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowKey {
     /// Source address.
@@ -26,6 +27,10 @@ pub struct FlowKey {
     pub protocol: u8,
     /// The interface that the packets arrive on.
     pub interface: InterfaceId,
+    /// Type and code of an ICMP message that is no query, the type in the upper byte; else 0.
+    pub message: u16,
+    /// Which part of a datagram the packets are.
+    pub fragment: Fragment,
 }
 
 impl Hash for FlowKey {
@@ -45,8 +50,10 @@ impl Hash for FlowKey {
                 }
             }
         }
-        let ports = u64::from(self.source_port) << 48 | u64::from(self.destination_port) << 32;
-        state.write_u64(ports | u64::from(self.interface.0) << 8 | u64::from(self.protocol));
+        // Messages have no ports.
+        let ports = u64::from(self.source_port) << 48 | u64::from(self.destination_port | self.message) << 32;
+        let part = (self.fragment as u64) << 24;
+        state.write_u64(ports | part | u64::from(self.interface.0) << 8 | u64::from(self.protocol));
     }
 }
 
@@ -55,6 +62,10 @@ impl FlowKey {
     #[inline]
     pub fn of(headers: &Headers, interface: InterfaceId) -> Self {
         let (source_port, destination_port) = headers.ports();
+        let message = match headers.transport {
+            Transport::Icmp { kind, code } => u16::from_be_bytes([kind, code]),
+            _ => 0,
+        };
         Self {
             source: headers.source,
             destination: headers.destination,
@@ -62,6 +73,8 @@ impl FlowKey {
             destination_port,
             protocol: headers.protocol,
             interface,
+            message,
+            fragment: headers.fragment,
         }
     }
 }
@@ -257,6 +270,8 @@ mod tests {
             destination_port: 80,
             protocol: 6,
             interface: InterfaceId(0),
+            message: 0,
+            fragment: Fragment::Whole,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod context;
 mod core;
+pub mod dimensions;
 mod dispatcher;
 mod ethernet;
 mod flow_table;
@@ -10,6 +11,7 @@ mod icmp_error;
 mod registry;
 mod routing;
 mod rule_set;
+mod tcp_flags;
 
 pub use context::Context;
 pub use core::{KernelPath, Totals};
@@ -19,3 +21,4 @@ pub use icmp_error::IcmpError;
 pub use registry::{ChannelCounters, NameTaken, Registry};
 pub use routing::{Departure, Resolve, is_possible_source};
 pub use rule_set::RuleSet;
+pub use tcp_flags::{TCP_FLAGS, tcp_flags_in_key, tcp_flags_ranges};

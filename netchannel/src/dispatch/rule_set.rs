@@ -2,20 +2,20 @@
 
 use std::net::IpAddr;
 
-use classifier::trie::{Ipv4Trie, Ipv6Trie};
-use classifier::{Classifier, InsertError, Ipv4Key, Ipv4Rule, Ipv6Key, Ipv6Rule, Lookup};
+use classifier::tuple::Tuple;
+use classifier::{Classifier, InsertError, Lookup};
 
-use super::flow_table::FlowKey;
+use super::dimensions::{Arrival, DIMENSIONS, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule};
 use crate::channel::ChannelId;
 use crate::interface::Role;
 
 /// The rules of both families. What no rule matches goes to `otherwise`.
 #[derive(Debug)]
 pub struct RuleSet {
-    ipv4: Ipv4Trie<ChannelId>,
-    ipv6: Ipv6Trie<ChannelId>,
+    ipv4: Tuple<Ipv4Dimensions, ChannelId, DIMENSIONS>,
+    ipv6: Tuple<Ipv6Dimensions, ChannelId, DIMENSIONS>,
     /// For packets from outside, tried before the others.
-    answers: Ipv4Trie<ChannelId>,
+    answers: Tuple<Ipv4Dimensions, ChannelId, DIMENSIONS>,
     otherwise: ChannelId,
 }
 
@@ -23,9 +23,9 @@ impl RuleSet {
     /// A set without rules.
     pub fn new(otherwise: ChannelId) -> Self {
         Self {
-            ipv4: Ipv4Trie::new(),
-            ipv6: Ipv6Trie::new(),
-            answers: Ipv4Trie::new(),
+            ipv4: Tuple::new(),
+            ipv6: Tuple::new(),
+            answers: Tuple::new(),
             otherwise,
         }
     }
@@ -65,12 +65,11 @@ impl RuleSet {
         self.len() == 0
     }
 
-    /// The channel of a flow that comes in by an interface of this role.
-    pub fn decide(&self, key: &FlowKey, role: Role) -> ChannelId {
-        let (source_port, destination_port, protocol) = (key.source_port, key.destination_port, key.protocol);
-        let found = match (key.source, key.destination) {
+    /// The channel of the flow that this packet opens, which came in by an interface of this role.
+    pub fn decide(&self, packet: &Arrival<'_>, role: Role) -> ChannelId {
+        let found = match (packet.headers.source, packet.headers.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let key = Ipv4Key::five_tuple(source, destination, source_port, destination_port, protocol);
+                let key = packet.key(source.to_bits(), destination.to_bits());
                 let answer = match role {
                     Role::Inside => None,
                     Role::Outside => self.answers.lookup(&key),
@@ -80,7 +79,7 @@ impl RuleSet {
                     .map(|found| found.action)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let key = Ipv6Key::five_tuple(source, destination, source_port, destination_port, protocol);
+                let key = packet.key(source.to_bits(), destination.to_bits());
                 self.ipv6.lookup(&key).map(|found| found.action)
             }
             _ => None,

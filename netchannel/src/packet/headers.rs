@@ -45,7 +45,7 @@ pub struct VlanTags {
 }
 
 /// Which part of an IP datagram a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fragment {
     /// The whole datagram.
     Whole,
@@ -287,6 +287,28 @@ impl Headers {
                 reply: true,
             } => (0, identifier),
             Transport::Icmp { .. } | Transport::None => (0, 0),
+        }
+    }
+
+    /// The differentiated services code point, 0 to 63 (RFC 2474), of the frame that these are the headers of.
+    pub fn dscp(&self, frame: &[u8]) -> u8 {
+        let first = read_u16(frame, self.network.into()).unwrap_or(0);
+        // IPv4 has its byte behind version and header length, IPv6 its traffic class right behind the version.
+        let traffic_class = if self.is_ipv4() { first } else { first >> 4 };
+        (traffic_class as u8) >> 2
+    }
+
+    /// Type and code of an ICMP message, of the frame that these are the headers of; zeros for anything else.
+    pub fn icmp_type_and_code(&self, frame: &[u8]) -> (u8, u8) {
+        match self.transport {
+            Transport::Icmp { kind, code } => (kind, code),
+            Transport::IcmpQuery { .. } => {
+                let [kind, code] = read_u16(frame, self.transport_start.into())
+                    .unwrap_or(0)
+                    .to_be_bytes();
+                (kind, code)
+            }
+            Transport::Tcp { .. } | Transport::Udp { .. } | Transport::None => (0, 0),
         }
     }
 

@@ -98,6 +98,7 @@ fn may_pass(config: &Config, sources: &[IpNet]) -> bool {
             && rule.protocols.is_empty()
             && rule.source_ports.is_empty()
             && rule.destination_ports.is_empty()
+            && rule.fields.iter().all(Vec::is_empty)
     };
     let covered = |prefix: &IpNet| {
         config

@@ -2,11 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use classifier::{Ipv4FiveTuple, Ipv4Rule, Ipv6FiveTuple, Ipv6Rule, Range, Rule, Word, dimension};
+use classifier::{Range, Rule, Word};
 
 use super::SetupError;
 use crate::channel::ChannelId;
-use crate::config::{AddressRange, ChannelKind, Config, PortRange, RuleBox};
+use crate::config::{AddressRange, ChannelKind, Config, FieldRange, PortRange, RuleBox};
+use crate::dispatch::dimensions::{
+    DIMENSIONS, FIELDS, FIRST, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule, WHOLE, dimension,
+};
 use crate::dispatch::{Registry, RuleSet};
 
 /// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from inside
@@ -44,7 +47,7 @@ pub fn rule_set(
 /// first of them.
 fn claim(config: &Config, claims: &[(ChannelId, Vec<Ipv4Addr>)], rules: &mut RuleSet) {
     let to_address = |address: &Ipv4Addr, channel, priority| {
-        let mut rule = Rule::any::<Ipv4FiveTuple>(priority, channel);
+        let mut rule = Rule::any::<Ipv4Dimensions>(priority, channel);
         rule.ranges[dimension::DESTINATION_ADDRESS] = Range::exact(address.to_bits());
         rule
     };
@@ -71,11 +74,12 @@ fn claim(config: &Config, claims: &[(ChannelId, Vec<Ipv4Addr>)], rules: &mut Rul
     }
 }
 
-/// Whether a box says where packets come from, and not just that they may come from anywhere: such a one holds for what comes to a
-/// translator's address too.
+/// Whether a box says where packets come from, by address or interface, and not just that they may come from anywhere: such a one
+/// holds for what comes to a translator's address too.
 fn names_outside_hosts(rule_box: &RuleBox<'_>) -> bool {
     let anywhere = AddressRange::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
-    rule_box.rule.ipv4 && rule_box.from.is_some_and(|from| from != anywhere)
+    let names_interface = rule_box.fields[dimension::INTERFACE - dimension::FIVE_TUPLE].is_some();
+    rule_box.rule.ipv4 && (names_interface || rule_box.from.is_some_and(|from| from != anywhere))
 }
 
 /// The part of a box that is about this address.
@@ -104,13 +108,15 @@ fn forwards(config: &Config, rule_box: &RuleBox<'_>) -> bool {
     channel.is_some_and(|channel| channel.kind == ChannelKind::Forward)
 }
 
-/// The same box for the packets that answer those in it.
+/// The box for the packets that answer those in this one. They come by another interface, and what they have in the further fields
+/// is not known.
 fn way_back(rule_box: RuleBox<'_>) -> RuleBox<'_> {
     RuleBox {
         from: rule_box.to,
         to: rule_box.from,
         source_ports: rule_box.destination_ports,
         destination_ports: rule_box.source_ports,
+        fields: [None; FIELDS.len()],
         ..rule_box
     }
 }
@@ -145,7 +151,7 @@ fn find(channels: &Registry, name: &str) -> Result<ChannelId, SetupError> {
 }
 
 fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv4Rule<ChannelId> {
-    let mut rule = Rule::any::<Ipv4FiveTuple>(priority, channel);
+    let mut rule = Rule::any::<Ipv4Dimensions>(priority, channel);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
@@ -155,12 +161,12 @@ fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv4R
             rule.ranges[side] = range(first.to_bits(), last.to_bits());
         }
     }
-    set_ports_and_protocol(&mut rule, rule_box);
+    set_other_dimensions(&mut rule, rule_box);
     rule
 }
 
 fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv6Rule<ChannelId> {
-    let mut rule = Rule::any::<Ipv6FiveTuple>(priority, channel);
+    let mut rule = Rule::any::<Ipv6Dimensions>(priority, channel);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
@@ -170,16 +176,27 @@ fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv6R
             rule.ranges[side] = range(first.to_bits(), last.to_bits());
         }
     }
-    set_ports_and_protocol(&mut rule, rule_box);
+    set_other_dimensions(&mut rule, rule_box);
     rule
 }
 
-fn set_ports_and_protocol<W: Word + From<u16>>(rule: &mut Rule<W, 5, ChannelId>, rule_box: &RuleBox<'_>) {
-    let ports = |ports: PortRange| range(W::from(ports.first), W::from(ports.last));
+fn set_other_dimensions<W: Word + From<u32>>(
+    rule: &mut Rule<W, DIMENSIONS, ChannelId>,
+    rule_box: &RuleBox<'_>,
+) {
+    let ports = |ports: PortRange| range(W::from(u32::from(ports.first)), W::from(u32::from(ports.last)));
     rule.ranges[dimension::SOURCE_PORT] = ports(rule_box.source_ports);
     rule.ranges[dimension::DESTINATION_PORT] = ports(rule_box.destination_ports);
     if let Some(protocol) = rule_box.protocol {
-        rule.ranges[dimension::PROTOCOL] = Range::exact(W::from(u16::from(protocol)));
+        rule.ranges[dimension::PROTOCOL] = Range::exact(W::from(u32::from(protocol)));
+    }
+    let given = |(index, values): (usize, &Option<FieldRange>)| values.map(|values| (index, values));
+    for (index, values) in rule_box.fields.iter().enumerate().filter_map(given) {
+        rule.ranges[dimension::FIVE_TUPLE + index] = range(W::from(values.first), W::from(values.last));
+        if !FIELDS[index].protocols.is_empty() {
+            // Later fragments don't have the header that is asked for. The fragment's own field comes last and may say more.
+            rule.ranges[dimension::FRAGMENT] = range(W::from(WHOLE), W::from(FIRST));
+        }
     }
 }
 
@@ -192,8 +209,9 @@ fn range<W: Word>(first: W, last: W) -> Range<W> {
 mod tests {
     use super::*;
     use crate::channel::{Drop, Forward, Pass};
-    use crate::dispatch::FlowKey;
+    use crate::dispatch::dimensions::Arrival;
     use crate::interface::{InterfaceId, Role};
+    use crate::packet::{Fragment, Headers, Transport, VlanTags};
 
     const TEXT: &str = r#"
         [[interface]]
@@ -218,15 +236,33 @@ mod tests {
         channel = "drop"
     "#;
 
-    fn key(source: &str, source_port: u16, destination: &str, destination_port: u16) -> FlowKey {
-        FlowKey {
+    fn headers(source: &str, source_port: u16, destination: &str, destination_port: u16) -> Headers {
+        Headers {
+            vlan: VlanTags::default(),
+            network: 14,
+            transport_start: 34,
+            end: 54,
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
-            source_port,
-            destination_port,
             protocol: 6,
-            interface: InterfaceId(0),
+            ttl: 64,
+            fragment: Fragment::Whole,
+            dont_fragment: true,
+            transport: Transport::Tcp {
+                source: source_port,
+                destination: destination_port,
+                flags: 0x02,
+            },
         }
+    }
+
+    fn decide(rules: &RuleSet, headers: &Headers, role: Role) -> ChannelId {
+        let arrival = Arrival {
+            frame: &[],
+            headers,
+            interface: InterfaceId(u16::from(role == Role::Outside)),
+        };
+        rules.decide(&arrival, role)
     }
 
     #[test]
@@ -244,7 +280,8 @@ mod tests {
             } else {
                 Role::Outside
             };
-            rules.decide(&key(source, source_port, destination, destination_port), role)
+            let headers = headers(source, source_port, destination, destination_port);
+            decide(&rules, &headers, role)
         };
         assert_eq!(decide("10.0.0.2", 5000, "192.0.2.1", 80), routed);
         assert_eq!(decide("192.0.2.1", 80, "10.0.0.2", 5000), routed);
@@ -302,14 +339,20 @@ mod tests {
         let second = channels.register("second", Box::new(Forward)).unwrap();
         let address = vec![Ipv4Addr::new(198, 51, 100, 7)];
         let rules = rule_set(&config, &channels, &[(first, address.clone()), (second, address)]).unwrap();
-        let from_outside = |port| rules.decide(&key("192.0.2.1", 80, "198.51.100.7", port), Role::Outside);
+        let from_outside = |port| {
+            decide(
+                &rules,
+                &headers("192.0.2.1", 80, "198.51.100.7", port),
+                Role::Outside,
+            )
+        };
         let decided = [1024, 1999, 2000, 2999, 4000, 4999].map(from_outside);
         assert_eq!(decided, [first, first, second, second, first, first]);
-        let from = |source| rules.decide(&key(source, 80, "198.51.100.7", 2000), Role::Outside);
+        let from = |source| decide(&rules, &headers(source, 80, "198.51.100.7", 2000), Role::Outside);
         assert_eq!(["203.0.113.9", "203.0.114.9"].map(from), [drop, second]);
         // Without a port, and beyond all ports.
         assert_eq!([0, 3000].map(from_outside), [first, first]);
-        let from_inside = |source| rules.decide(&key(source, 5000, "198.51.100.7", 2000), Role::Inside);
+        let from_inside = |source| decide(&rules, &headers(source, 5000, "198.51.100.7", 2000), Role::Inside);
         let decided = ["10.0.0.1", "10.0.0.200", "10.9.9.9"].map(from_inside);
         assert_eq!(decided, [first, second, drop]);
     }
