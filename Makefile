@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo env "PATH=$(PATH)" "HOME=$(HOME)")
 
-.PHONY: build demo test soak bench bench-classifier bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
+.PHONY: build demo test soak bench bench-classifier bench-classify bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
 
 # The `netchannel` command: target/release/netchannel.
 build: setup
@@ -34,8 +34,17 @@ soak: setup
 # All benchmarks.
 bench: bench-classifier bench-reclaim bench-packet-path bench-traffic
 
+# The classifier's structures: few rules, the tries' own test, ClassBench's styles with up to 1,000,000 rules.
 bench-classifier: setup
-	cargo bench --locked --package netchannel-benches --bench classifier
+	cargo bench --locked --package netchannel-benches --bench classifier --bench seed --bench classbench
+
+# The pictures and tables of docs/performance.md: the classifier's structures against the number of rules, on generated
+# rule sets or on files. Options: make bench-classify ARGS=--help, or e.g.
+# make bench-classify ARGS="--seconds 2 --sizes 1000,10000 --styles acl,fw --structures tuple,trie --output /tmp"
+# make bench-classify ARGS="--rules-dir DIRECTORY"
+bench-classify: build
+	cargo build --release --locked --package netchannel-benches --example plot
+	benches/collect-figures $(ARGS)
 
 # Memory reclamation against the crate crossbeam-epoch.
 bench-reclaim: setup
