@@ -260,8 +260,11 @@ fn read(mut reader: impl Reader<u32, 5, Action = u32>, mut draw: Draw, journal: 
         let count = 1 + draw.below(KEYS - start);
         let keys = &journal.keys[start..start + count];
         let mut results = vec![None; count];
-        section.lookup_batch(keys, &mut results);
         // Sometimes the writer goes on meanwhile; what the section sees must not.
+        if draw.chance(30) {
+            thread::yield_now();
+        }
+        section.lookup_batch(keys, &mut results);
         if draw.chance(30) {
             thread::yield_now();
         }
