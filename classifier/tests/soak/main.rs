@@ -43,8 +43,11 @@ schema!(TwoWide, u128, 2, [128, 48]);
 schema!(Three, u32, 3, [32, 16, 8]);
 schema!(FourWide, u128, 4, [64, 16, 128, 8]);
 
-/// What a round does; they take turns.
-const ROUNDS: [(&str, fn(&Round)); 11] = [
+/// What a kind of round is called, and does.
+type Kind = (&'static str, fn(&Round));
+
+/// They take turns.
+const ROUNDS: [Kind; 11] = [
     ("millions of rules", |round| {
         contest::large::<Ipv4FiveTuple, 5>(round, 1_000_000..3_000_000);
     }),
