@@ -35,7 +35,10 @@ const KEYS: usize = 256;
 const BURST: i32 = 32;
 
 /// What one more group costs a lookup, in questions to a table: mostly mispredicted ends of loops.
-const GROUP_COST: f64 = 1.5;
+const GROUP_COST: f64 = 0.4;
+
+/// The same for sets that are not in the caches: each group waits for memory anew.
+const LARGE_GROUP_COST: f64 = 1.5;
 
 /// A new generation, and what the writer needs to know to change it.
 pub(super) struct Built<W, A, const D: usize> {
@@ -336,13 +339,18 @@ fn group<W: Word, A: Copy, const D: usize>(
         }
     }
 
+    let group_cost = if state.prefetch {
+        LARGE_GROUP_COST
+    } else {
+        GROUP_COST
+    };
     // The cheapest way to group the tables up to each.
     let mut cheapest = vec![(0.0, 0); tables + 1];
     for end in 1..=tables {
         let ways = (end.saturating_sub(MAX_GROUP)..end).map(|start| {
             let share: f64 = asking[start];
             let any = 1.0 - (1.0 - share).powi(BURST);
-            let cost = cheapest[start].0 + share * (end - start) as f64 + any * GROUP_COST;
+            let cost = cheapest[start].0 + share * (end - start) as f64 + any * group_cost;
             (cost, start)
         });
         cheapest[end] = ways.fold((f64::MAX, 0), |a, b| if b.0 < a.0 { b } else { a });
