@@ -24,8 +24,6 @@
 //!
 //! When the set has outgrown its tables, the writer makes a new generation with tables for the rules that
 //! are there now, and publishes it at once. So do whole-set replacements.
-#![allow(unsafe_code)]
-
 mod arena;
 mod ask;
 mod bucket;
@@ -111,6 +109,7 @@ pub type Ipv4Tuple<A> = Tuple<Ipv4FiveTuple, A, 5>;
 /// Hash tables for IPv6 five-tuples.
 pub type Ipv6Tuple<A> = Tuple<Ipv6FiveTuple, A, 5>;
 
+#[allow(unsafe_code)]
 impl<S: Schema<D>, A: Copy, const D: usize> Tuple<S, A, D> {
     /// No rules.
     pub fn new() -> Self {
@@ -398,6 +397,7 @@ impl<S: Schema<D>, A, const D: usize> fmt::Debug for Tuple<S, A, D> {
     }
 }
 
+#[allow(unsafe_code)]
 impl<S: Schema<D>, A: Copy, const D: usize> Lookup<S::Word, D> for Tuple<S, A, D> {
     type Action = A;
 
@@ -441,6 +441,7 @@ impl<S: Schema<D>, A: Copy, const D: usize> Lookup<S::Word, D> for Tuple<S, A, D
     }
 }
 
+#[allow(unsafe_code)]
 impl<S: Schema<D>, A: Copy, const D: usize> Classifier<S::Word, D> for Tuple<S, A, D> {
     fn insert(&mut self, rule: Rule<S::Word, D, A>) -> Result<RuleId, InsertError> {
         check_ranges::<S, D>(&rule.ranges)?;
