@@ -60,6 +60,7 @@ impl Bench {
             port: PortId(port),
             vlan: VlanTags::default(),
             vlan_protocol: ethertype::VLAN,
+            sends_icmp_errors: true,
         };
         let mut channels = Registry::new();
         let id = channels.register("channel", channel).unwrap();

@@ -27,6 +27,8 @@ pub struct Interface {
     pub vlan: VlanTags,
     /// Ethernet type of the outermost tag that frames leave with: 802.1Q or 802.1ad.
     pub vlan_protocol: u16,
+    /// Whether senders of packets that arrive here are told by ICMP when their packets can't be forwarded (RFC 5508 REQ-9).
+    pub sends_icmp_errors: bool,
 }
 
 /// All configured interfaces, found by number, by index, or by port and VLAN.

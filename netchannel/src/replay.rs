@@ -228,6 +228,7 @@ fn dispatcher(
             port: PortId(number as u16),
             vlan: VlanTags::default(),
             vlan_protocol: ethertype::VLAN,
+            sends_icmp_errors: interface.icmp_errors,
         });
     let dispatcher = Dispatcher::new(Parts {
         interfaces: Interfaces::new(interfaces.collect()),

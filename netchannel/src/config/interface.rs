@@ -61,6 +61,8 @@ pub struct Interface {
     pub mode: XdpMode,
     /// Whether the network card reads and writes packet memory itself.
     pub zero_copy: ZeroCopy,
+    /// Whether hosts behind it are told by ICMP when their packets can't be forwarded.
+    pub icmp_errors: bool,
     /// Where it stands in the file.
     pub position: Position,
 }
@@ -130,6 +132,7 @@ pub(super) fn read(file: &Section<'_, '_>, source: &mut Source<'_>) -> (Vec<Inte
             ],
             source,
         );
+        let icmp_errors = table.boolean("icmp_errors", true, source);
         if (mode, zero_copy) == (Some(XdpMode::Generic), Some(ZeroCopy::On)) {
             let span = table
                 .value("zero_copy")
@@ -145,6 +148,7 @@ pub(super) fn read(file: &Section<'_, '_>, source: &mut Source<'_>) -> (Vec<Inte
                 prefixes: own_prefixes.map(|list| list.into_iter().map(Spanned::into_inner).collect()),
                 mode: mode.unwrap_or(XdpMode::Auto),
                 zero_copy: zero_copy.unwrap_or(ZeroCopy::Auto),
+                icmp_errors,
                 position: source.position(table.span.start),
             });
         }

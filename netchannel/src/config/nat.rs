@@ -4,14 +4,16 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use toml::Spanned;
+use toml::de::DeValue;
 
 use super::channel::{Channel, ChannelKind};
 use super::error::Source;
 use super::interface::{KnownInterfaces, Role};
 use super::ports::{PortRange, port_list};
 use super::schema;
-use super::section::{Section, one_of, quoted};
+use super::section::{Section, as_integer, one_of, quoted, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
+use crate::channel::nat::HIGHEST_WELL_KNOWN_PORT;
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
 const KERNEL_PORTS: PortRange = PortRange {
@@ -35,6 +37,10 @@ pub struct Nat {
     pub ports: Vec<PortRange>,
     /// Which outside hosts may answer.
     pub filtering: Filtering,
+    /// Whether inbound packets keep a mapping for UDP or ICMP queries alive (RFC 4787 section 4.3).
+    pub refresh_inbound: bool,
+    /// Whether a SYN from outside that is for nobody is answered after 6 seconds (RFC 5382 section 4.3).
+    pub answer_unsolicited: bool,
     /// Mappings at one time, 1 to 4,194,304.
     pub max_mappings: u32,
     /// How long an idle mapping lives.
@@ -62,14 +68,18 @@ pub enum Filtering {
 }
 
 /// How long an idle mapping lives, in whole seconds, at most 30 days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// UDP; at least 2 minutes (RFC 4787 section 4.3), 5 by default.
     pub udp: Duration,
+    /// UDP that an inside host sends to one of these ports, 0 to 1023, each once; empty by default.
+    pub udp_to_port: Vec<(u16, Duration)>,
+    /// TCP until both sides have sent a SYN; 4 minutes by default, less is allowed (RFC 7857 section 2.2).
+    pub tcp_opening: Duration,
     /// TCP while both sides may send; at least 2 hours 4 minutes (RFC 5382 section 5), the default.
     pub tcp_established: Duration,
-    /// TCP while it opens or closes; at least 4 minutes (RFC 5382 section 5), the default.
-    pub tcp_transitory: Duration,
+    /// TCP after both sides have sent a FIN or after a reset; at least 4 minutes (RFC 5382 section 5), the default.
+    pub tcp_closing: Duration,
     /// ICMP queries; at least 60 seconds (RFC 5508 section 3.2), the default.
     pub icmp: Duration,
     /// Whether values below those floors were asked for.
@@ -80,8 +90,10 @@ impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
             udp: Duration::from_secs(300),
+            udp_to_port: Vec::new(),
+            tcp_opening: Duration::from_secs(240),
             tcp_established: Duration::from_secs(7_440),
-            tcp_transitory: Duration::from_secs(240),
+            tcp_closing: Duration::from_secs(240),
             icmp: Duration::from_secs(60),
             allow_noncompliant: false,
         }
@@ -104,6 +116,8 @@ pub(super) fn read(
         ],
         source,
     );
+    let refresh_inbound = table.boolean("refresh_inbound", true, source);
+    let answer_unsolicited = table.boolean("answer_unsolicited", true, source);
     let max_mappings = table.number("max_mappings", 65_536, 1..=4_194_304, source);
     let timeouts = table.table("timeouts", &schema::TIMEOUTS, source);
     let timeouts = timeouts.map_or_else(Timeouts::default, |table| timeouts_in(&table, source));
@@ -121,6 +135,8 @@ pub(super) fn read(
         external: external?,
         ports,
         filtering: filtering.unwrap_or(Filtering::EndpointIndependent),
+        refresh_inbound,
+        answer_unsolicited,
         max_mappings,
         timeouts,
     })
@@ -227,40 +243,37 @@ fn nat_ports(table: &Section<'_, '_>, source: &mut Source<'_>) -> Vec<PortRange>
 fn timeouts_in(table: &Section<'_, '_>, source: &mut Source<'_>) -> Timeouts {
     let floors = Timeouts {
         udp: Duration::from_secs(120),
+        tcp_opening: Duration::ZERO,
         ..Timeouts::default()
     };
     let any = table.boolean("allow_noncompliant", false, source);
     let mut timeouts = Timeouts {
         allow_noncompliant: any,
+        udp_to_port: udp_to_port(table, source),
         ..Timeouts::default()
     };
     let mut take = |key: &str, time: &mut Duration, floor: Duration, origin: &str| {
         let Some(value) = table.value(key) else { return };
-        let given = match value::duration(value.get_ref()) {
-            Ok(given) => given,
-            Err(message) => return source.error(&value.span(), key, message),
-        };
-        let message = if given > LONGEST_TIMEOUT {
-            format!(
-                "{} is too long; expected at most {}",
-                in_units(given),
-                in_units(LONGEST_TIMEOUT)
-            )
-        } else if given.is_zero() {
-            format!("a mapping can not live for no time; expected {DURATION_EXPECTED}")
-        } else if given < floor && !any {
-            format!(
-                "{} is shorter than {origin} allows; expected at least \"{}\", or allow_noncompliant = true",
-                in_units(given),
-                in_units(floor)
-            )
-        } else {
-            *time = given;
-            return;
-        };
-        source.error(&value.span(), key, message);
+        match lifetime(value.get_ref()) {
+            Ok(given) if given < floor && !any => {
+                let message = format!(
+                    "{} is shorter than {origin} allows; expected at least \"{}\", or allow_noncompliant = true",
+                    in_units(given),
+                    in_units(floor)
+                );
+                source.error(&value.span(), key, message);
+            }
+            Ok(given) => *time = given,
+            Err(message) => source.error(&value.span(), key, message),
+        }
     };
     take("udp", &mut timeouts.udp, floors.udp, "RFC 4787 section 4.3");
+    take(
+        "tcp_opening",
+        &mut timeouts.tcp_opening,
+        floors.tcp_opening,
+        "RFC 7857 section 2.2",
+    );
     take(
         "tcp_established",
         &mut timeouts.tcp_established,
@@ -268,13 +281,69 @@ fn timeouts_in(table: &Section<'_, '_>, source: &mut Source<'_>) -> Timeouts {
         "RFC 5382 section 5",
     );
     take(
-        "tcp_transitory",
-        &mut timeouts.tcp_transitory,
-        floors.tcp_transitory,
+        "tcp_closing",
+        &mut timeouts.tcp_closing,
+        floors.tcp_closing,
         "RFC 5382 section 5",
     );
     take("icmp", &mut timeouts.icmp, floors.icmp, "RFC 5508 section 3.2");
     timeouts
+}
+
+/// How long a mapping may live.
+fn lifetime(value: &DeValue<'_>) -> Result<Duration, String> {
+    let given = value::duration(value)?;
+    if given > LONGEST_TIMEOUT {
+        return Err(format!(
+            "{} is too long; expected at most {}",
+            in_units(given),
+            in_units(LONGEST_TIMEOUT)
+        ));
+    }
+    if given.is_zero() {
+        return Err(format!(
+            "a mapping can not live for no time; expected {DURATION_EXPECTED}"
+        ));
+    }
+    Ok(given)
+}
+
+/// Times of their own for UDP to well-known ports: no floor, but no other ports either (RFC 4787 REQ-5 (a)).
+fn udp_to_port(table: &Section<'_, '_>, source: &mut Source<'_>) -> Vec<(u16, Duration)> {
+    let mut taken: Vec<(u16, Duration)> = Vec::new();
+    for entry in table.tables("udp_to_port", &schema::UDP_TO_PORT, source) {
+        let (Some(port), Some(time)) = (entry.value("port"), entry.value("time")) else {
+            let missing = if entry.value("port").is_none() {
+                "port"
+            } else {
+                "time"
+            };
+            entry.missing(missing, "a port and how long its mappings live", source);
+            continue;
+        };
+        let number = as_integer(port.get_ref())
+            .and_then(|number| u16::try_from(number).ok())
+            .filter(|&number| number <= HIGHEST_WELL_KNOWN_PORT);
+        let Some(number) = number else {
+            let expected = format!(
+                "a well-known port, 0 to {HIGHEST_WELL_KNOWN_PORT}: RFC 4787 section 4.3 allows shorter times for no others"
+            );
+            refuse(port, "port", &expected, source);
+            continue;
+        };
+        if taken.iter().any(|&(other, _)| other == number) {
+            source.error(
+                &port.span(),
+                "port",
+                format!("{number} is here twice; expected each port once"),
+            );
+        }
+        match lifetime(time.get_ref()) {
+            Ok(time) => taken.push((number, time)),
+            Err(message) => source.error(&time.span(), "time", message),
+        }
+    }
+    taken
 }
 
 /// Which channel translates to which external ports: two can not share one.

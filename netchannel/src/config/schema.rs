@@ -43,7 +43,7 @@ pub(super) const FLOW_TABLE: Schema = Schema {
 };
 pub(super) const INTERFACE: Schema = Schema {
     header: "[[interface]]",
-    keys: &["name", "role", "prefixes", "mode", "zero_copy"],
+    keys: &["name", "role", "prefixes", "mode", "zero_copy", "icmp_errors"],
 };
 pub(super) const CHANNEL: Schema = Schema {
     header: "[[channel]]",
@@ -54,6 +54,8 @@ pub(super) const CHANNEL: Schema = Schema {
         "addresses",
         "ports",
         "filtering",
+        "refresh_inbound",
+        "answer_unsolicited",
         "max_mappings",
         "timeouts",
     ],
@@ -62,11 +64,17 @@ pub(super) const TIMEOUTS: Schema = Schema {
     header: "[channel.timeouts]",
     keys: &[
         "udp",
+        "udp_to_port",
+        "tcp_opening",
         "tcp_established",
-        "tcp_transitory",
+        "tcp_closing",
         "icmp",
         "allow_noncompliant",
     ],
+};
+pub(super) const UDP_TO_PORT: Schema = Schema {
+    header: "[[channel.timeouts.udp_to_port]]",
+    keys: &["port", "time"],
 };
 /// Keys of a rule besides those of the fields.
 const RULE_OWN_KEYS: [&str; 7] = [
@@ -104,7 +112,7 @@ pub(super) const REPLAY_INTERFACE: Schema = Schema {
 };
 
 /// Every table that a file may hold.
-pub(super) const SCHEMAS: [&Schema; 11] = [
+pub(super) const SCHEMAS: [&Schema; 12] = [
     &FILE,
     &CONTROL,
     &MEMORY,
@@ -113,6 +121,7 @@ pub(super) const SCHEMAS: [&Schema; 11] = [
     &INTERFACE,
     &CHANNEL,
     &TIMEOUTS,
+    &UDP_TO_PORT,
     &RULE,
     &REPLAY,
     &REPLAY_INTERFACE,

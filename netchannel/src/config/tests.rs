@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::schema::SCHEMAS;
 use super::*;
@@ -101,7 +102,8 @@ fn the_sample_documents_every_key_and_no_other() {
     let leaf = |schema: &&&schema::Schema| !["", "[replay]"].contains(&schema.header);
     for schema in SCHEMAS.iter().filter(leaf) {
         let mut known: BTreeSet<String> = schema.keys.iter().map(|key| key.to_string()).collect();
-        known.remove("timeouts");
+        // Tables of their own.
+        known.retain(|key| !["timeouts", "udp_to_port"].contains(&key.as_str()));
         assert_eq!(
             shown.remove(schema.header).unwrap_or_default(),
             known,
@@ -215,6 +217,22 @@ fn channels_are_checked() {
         "5:16: udp: 30s is shorter than RFC 4787 section 4.3 allows; expected at least \"2m\", or allow_noncompliant = \
          true"
     );
+    for (key, value, floor) in [
+        ("tcp_established", "2h3m", "2h4m"),
+        ("tcp_closing", "3m", "4m"),
+        ("icmp", "59s", "1m"),
+    ] {
+        let text = format!("{own}timeouts.{key} = \"{value}\"\n");
+        assert!(problem(&text).contains(&format!(
+            "expected at least \"{floor}\", or allow_noncompliant = true"
+        )));
+    }
+    let to_port = |entries: &str| problem(&format!("{own}timeouts.udp_to_port = [{entries}]\n"));
+    assert!(to_port("{ port = 1024, time = 30 }").contains("0 to 1023"));
+    assert!(to_port("{ port = 53, time = 30 }, { port = 53, time = 40 }").contains("is here twice"));
+    assert!(to_port("{ port = 53 }").contains("time: missing"));
+    assert!(to_port("{ time = 5 }").contains("port: missing"));
+    assert!(to_port("{ port = 53, time = 0 }").contains("no time"));
     assert!(
         problem(&format!(
             "{own}timeouts.icmp = 0\ntimeouts.allow_noncompliant = true\n"
@@ -225,6 +243,38 @@ fn channels_are_checked() {
     assert!(
         problem(&format!("{nat}external = \"wan0\"\nports = 5000\n"))
             .contains("channel \"internet\" already")
+    );
+}
+
+/// RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-2, RFC 7857 §2.2.
+#[test]
+fn shorter_times_are_taken_where_they_may_be() {
+    let timeouts = |text: &str| {
+        let text = format!(
+            "[[interface]]\nname = \"lan0\"\nrole = \"inside\"\n[[channel]]\nname = \"n\"\ntype = \"nat\"\n\
+             addresses = \"192.0.2.1\"\n[channel.timeouts]\n{text}"
+        );
+        let config = parse(&text).unwrap();
+        let ChannelKind::Nat(nat) = &config.channels[0].kind else {
+            panic!("no translator");
+        };
+        nat.timeouts.clone()
+    };
+    let seconds = Duration::from_secs;
+    assert_eq!(timeouts(""), Timeouts::default());
+    let shorter = timeouts("tcp_opening = 20\nudp_to_port = [{ port = 53, time = \"10s\" }]\nudp = \"2m\"\n");
+    let expected = Timeouts {
+        udp: seconds(120),
+        udp_to_port: vec![(53, seconds(10))],
+        tcp_opening: seconds(20),
+        ..Timeouts::default()
+    };
+    assert_eq!(shorter, expected);
+    let any =
+        timeouts("allow_noncompliant = true\nudp = 1\nicmp = 1\ntcp_closing = 1\ntcp_established = 1\n");
+    assert_eq!(
+        [any.udp, any.icmp, any.tcp_closing, any.tcp_established],
+        [seconds(1); 4]
     );
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::core::Core;
 use super::flow_table::FlowKey;
-use super::icmp_error::IcmpError;
+use super::icmp_error::{IcmpError, Undelivered};
 use super::routing::{Departure, Way};
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces};
@@ -81,6 +81,11 @@ impl<'a> Context<'a> {
     /// the packet's bytes are changed: they are quoted.
     pub fn answer(&mut self, packet: &Packet, error: IcmpError) {
         self.core.answer(packet, error, self.now);
+    }
+
+    /// Tells the sender of a packet that was dropped before what went wrong, unless the rate limit forbids it.
+    pub fn answer_later(&mut self, packet: &Undelivered, error: IcmpError) {
+        self.core.answer_about(&packet.about(), error, self.now);
     }
 
     /// Finds the way to `destination` for `packet`, whose bytes must be as they arrived. Returns both if the packet can leave now;

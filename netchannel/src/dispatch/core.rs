@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::flow_table::{FlowKey, FlowTable};
-use super::icmp_error::{self, IcmpError};
+use super::icmp_error::{self, About, IcmpError};
 use super::routing::{self, Departure, NextHop, Resolve, Way};
 use super::{ethernet, fragment};
 use crate::drop_reason::{DropCounters, DropReason};
@@ -177,17 +177,24 @@ impl Core {
 
     /// Sends an ICMP error about `packet` back to where it came from.
     pub(crate) fn answer(&mut self, packet: &Packet, error: IcmpError, now: Time) {
-        if !icmp_error::may_answer(packet) || !self.icmp_limit.allow(now) {
+        if let Some(about) = About::of(packet) {
+            self.answer_about(&about, error, now);
+        }
+    }
+
+    /// As [`answer`](Self::answer), about a packet that may be gone.
+    pub(crate) fn answer_about(&mut self, about: &About<'_>, error: IcmpError, now: Time) {
+        let interface = self.interfaces.get(about.interface);
+        if !interface.sends_icmp_errors || !self.icmp_limit.allow(now) {
             return;
         }
-        let index = self.interfaces.get(packet.interface).index;
-        let link = self.network.network().links.get(index);
-        let Some(from) = link.and_then(|link| link.source_address(packet.headers.source)) else {
+        let link = self.network.network().links.get(interface.index);
+        let Some(from) = link.and_then(|link| link.source_address(about.source)) else {
             return;
         };
         let Some(mut frame) = self.pool.take() else { return };
-        match icmp_error::write(packet, error, from, &mut frame) {
-            Ok(()) => self.originate(frame, packet.interface),
+        match icmp_error::write(about, error, from, &mut frame) {
+            Ok(()) => self.originate(frame, about.interface),
             Err(error) => log::debug!("an ICMP error could not be made: {error}"),
         }
     }

@@ -8,6 +8,7 @@ use etherparse::{
     icmpv4, icmpv6,
 };
 
+use crate::interface::InterfaceId;
 use crate::packet::{Fragment, Packet, Transport, protocol};
 use crate::port::Frame;
 use crate::time::Time;
@@ -23,6 +24,8 @@ pub enum IcmpError {
     NetUnreachable,
     /// The next hop does not answer.
     HostUnreachable,
+    /// Nobody is there at the destination port.
+    PortUnreachable,
     /// Communication is forbidden by the administrator.
     Prohibited,
 }
@@ -36,7 +39,7 @@ const TTL: u8 = 64;
 
 /// Whether an error may be sent about this packet (RFC 1812 §4.3.2.7, RFC 4443 §2.4 (e)): never about an ICMP error, a later
 /// fragment, or a packet that was not from and to a single host.
-pub(crate) fn may_answer(packet: &Packet) -> bool {
+fn may_answer(packet: &Packet) -> bool {
     let headers = &packet.headers;
     let to_group = packet.frame.bytes().first().is_some_and(|first| first & 1 == 1);
     let is_error = match headers.transport {
@@ -52,17 +55,90 @@ pub(crate) fn may_answer(packet: &Packet) -> bool {
         && super::routing::is_possible_source(headers.source)
 }
 
-/// Writes the error about `packet` into `frame`, to go back to where the packet came from. `from` is the box's own address on that
-/// side, of the packet's family.
+/// What an error says of the packet that it is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    /// Its Ethernet header, with tags.
+    link: &'a [u8],
+    /// The IP packet, or its start.
+    original: &'a [u8],
+    /// Its sender, who gets the error.
+    pub(crate) source: IpAddr,
+    /// The interface that it came in on.
+    pub(crate) interface: InterfaceId,
+}
+
+impl<'a> About<'a> {
+    /// `None` if no error may be sent about this packet.
+    pub(crate) fn of(packet: &'a Packet) -> Option<Self> {
+        if !may_answer(packet) {
+            return None;
+        }
+        let (link, rest) = packet
+            .frame
+            .bytes()
+            .split_at_checked(packet.headers.network.into())?;
+        Some(Self {
+            link,
+            original: rest.get(..packet.headers.network_len())?,
+            source: packet.headers.source,
+            interface: packet.interface,
+        })
+    }
+}
+
+/// What is kept of a packet that was dropped, to tell its sender of it later.
+#[derive(Clone, Debug)]
+pub struct Undelivered {
+    bytes: Box<[u8]>,
+    /// Where the IP packet starts.
+    network: usize,
+    source: IpAddr,
+    interface: InterfaceId,
+}
+
+impl Undelivered {
+    /// The longest start of an IP packet that is kept, in bytes: the longest headers of IPv4 and TCP.
+    const LONGEST: usize = 120;
+
+    /// `None` if no ICMP error may be sent about this packet (RFC 1812 §4.3.2.7).
+    pub fn of(packet: &Packet) -> Option<Self> {
+        let about = About::of(packet)?;
+        let original = &about.original[..about.original.len().min(Self::LONGEST)];
+        Some(Self {
+            bytes: [about.link, original].concat().into(),
+            network: about.link.len(),
+            source: about.source,
+            interface: about.interface,
+        })
+    }
+
+    pub(crate) fn about(&self) -> About<'_> {
+        let (link, original) = self.bytes.split_at(self.network);
+        About {
+            link,
+            original,
+            source: self.source,
+            interface: self.interface,
+        }
+    }
+}
+
+/// Writes an error into `frame`, to go back to where the packet came from. `from` is the box's own address on that side, of the
+/// packet's family.
 ///
 /// # Errors
 /// If the frame is too small or the addresses' families differ; the frame is of no use then.
-pub(crate) fn write(packet: &Packet, error: IcmpError, from: IpAddr, frame: &mut Frame) -> io::Result<()> {
-    let network = usize::from(packet.headers.network);
-    let link = &packet.frame.bytes()[..network];
-    let original = &packet.frame.bytes()[network..usize::from(packet.headers.end)];
+pub(crate) fn write(about: &About<'_>, error: IcmpError, from: IpAddr, frame: &mut Frame) -> io::Result<()> {
+    let About {
+        link,
+        original,
+        source,
+        ..
+    } = *about;
+    let network = link.len();
     let mut message = Vec::with_capacity(LONGEST_V6);
-    match (from, packet.headers.source) {
+    match (from, source) {
         (IpAddr::V4(from), IpAddr::V4(to)) => write_v4(&mut message, original, error, from, to)?,
         (IpAddr::V6(from), IpAddr::V6(to)) => write_v6(&mut message, original, error, from, to)?,
         _ => return Err(io::ErrorKind::InvalidInput.into()),
@@ -92,6 +168,7 @@ fn write_v4(
         }
         IcmpError::NetUnreachable => Icmpv4Type::DestinationUnreachable(Unreachable::Network),
         IcmpError::HostUnreachable => Icmpv4Type::DestinationUnreachable(Unreachable::Host),
+        IcmpError::PortUnreachable => Icmpv4Type::DestinationUnreachable(Unreachable::Port),
         IcmpError::Prohibited => Icmpv4Type::DestinationUnreachable(Unreachable::FilterProhibited),
     };
     let quoted = &original[..original
@@ -120,6 +197,7 @@ fn write_v6(
         IcmpError::TooBig(mtu) => Icmpv6Type::PacketTooBig { mtu: u32::from(mtu) },
         IcmpError::NetUnreachable => Icmpv6Type::DestinationUnreachable(Unreachable::NoRoute),
         IcmpError::HostUnreachable => Icmpv6Type::DestinationUnreachable(Unreachable::Address),
+        IcmpError::PortUnreachable => Icmpv6Type::DestinationUnreachable(Unreachable::Port),
         IcmpError::Prohibited => Icmpv6Type::DestinationUnreachable(Unreachable::Prohibited),
     };
     let quoted = &original[..original

@@ -17,7 +17,7 @@ pub use context::Context;
 pub use core::{KernelPath, Totals};
 pub use dispatcher::{BURST, Dispatcher, Parts, PortFailed};
 pub use flow_table::{Flow, FlowId, FlowKey, FlowTable};
-pub use icmp_error::IcmpError;
+pub use icmp_error::{IcmpError, Undelivered};
 pub use registry::{ChannelCounters, NameTaken, Registry};
 pub use routing::{Departure, Resolve, is_possible_source};
 pub use rule_set::RuleSet;

@@ -140,10 +140,14 @@ fn nat_settings(settings: &config::Nat, external: Vec<Ipv4Addr>) -> NatSettings 
         },
         timeouts: Timeouts {
             udp: settings.timeouts.udp,
+            udp_to_port: settings.timeouts.udp_to_port.clone(),
+            tcp_opening: settings.timeouts.tcp_opening,
             tcp_established: settings.timeouts.tcp_established,
-            tcp_transitory: settings.timeouts.tcp_transitory,
+            tcp_closing: settings.timeouts.tcp_closing,
             icmp: settings.timeouts.icmp,
         },
+        refresh_inbound: settings.refresh_inbound,
+        answer_unsolicited: settings.answer_unsolicited,
         max_mappings: settings.max_mappings,
         // As many as one mapping needs on the whole, and then some.
         max_sessions: settings.max_mappings.saturating_mul(4),

@@ -87,6 +87,7 @@ pub fn layout(config: &Config, links: &Links) -> Result<Layout, SetupError> {
             port: PortId(port as u16),
             vlan,
             vlan_protocol: tags.first().map_or(ethertype::VLAN, |tag| tag.protocol),
+            sends_icmp_errors: configured.icmp_errors,
         });
     }
     Ok(Layout {

@@ -104,6 +104,7 @@ pub fn interfaces() -> Interfaces {
         port: PortId(port),
         vlan,
         vlan_protocol: ethertype::VLAN,
+        sends_icmp_errors: true,
     };
     Interfaces::new(vec![
         interface("lan", LAN, Role::Inside, 0, VlanTags::default()),

@@ -45,6 +45,8 @@ struct Model {
     filtering: Filtering,
     refresh_inbound: bool,
     now: Time,
+    /// SYNs from outside that were dropped and not answered yet: when the first came, external and remote end.
+    unsolicited: Vec<(Time, SocketAddrV4, SocketAddrV4)>,
     /// What is over was cleared away. Else it may still hold its port for a moment.
     is_swept: bool,
 }
@@ -253,7 +255,9 @@ impl Model {
             let now = self.now;
             let mapping = &mut self.mappings[mapping];
             mapping.sessions[session].see(body, OUT, refresh, now);
-            return Ok((mapping.external, to));
+            let external = mapping.external;
+            self.connects(body, external, to);
+            return Ok((external, to));
         }
         // To another inside host.
         let target = self.find(body.number(), |mapping| mapping.external == to);
@@ -269,7 +273,43 @@ impl Model {
     fn receive(&mut self, body: Body, remote: SocketAddrV4, to: SocketAddrV4) -> Outcome {
         self.expire();
         let mapping = self.find(body.number(), |mapping| mapping.external == to);
-        self.deliver(body, remote, mapping.ok_or(DropReason::NatNoMapping)?)
+        let outcome = match mapping {
+            Some(mapping) => self.deliver(body, remote, mapping),
+            None => Err(DropReason::NatNoMapping),
+        };
+        let is_syn = matches!(body, Body::Tcp(_)) && opens(body);
+        if outcome.is_ok() {
+            self.connects(body, to, remote);
+        } else if is_syn
+            && !self
+                .unsolicited
+                .iter()
+                .any(|&(_, external, from)| (external, from) == (to, remote))
+        {
+            self.unsolicited.push((self.now, to, remote));
+        }
+        outcome
+    }
+
+    /// A SYN passed: one that came before for the same connection is forgotten.
+    fn connects(&mut self, body: Body, external: SocketAddrV4, remote: SocketAddrV4) {
+        if matches!(body, Body::Tcp(_)) && opens(body) {
+            self.unsolicited
+                .retain(|&(_, to, from)| (to, from) != (external, remote));
+        }
+    }
+
+    /// What is answered now: the ends of SYNs, sorted.
+    fn answers(&mut self) -> Vec<(SocketAddrV4, SocketAddrV4)> {
+        let now = self.now;
+        let is_due = |since: Time| now.since(since) >= Duration::from_secs(6);
+        let mut due: Vec<_> = self
+            .unsolicited
+            .extract_if(.., |(since, _, _)| is_due(*since))
+            .map(|(_, external, remote)| (remote, external))
+            .collect();
+        due.sort();
+        due
     }
 }
 
@@ -361,6 +401,7 @@ fn run(steps: Vec<Step>, filtering: Filtering, refresh_inbound: bool) {
         filtering,
         refresh_inbound,
         now: nat.test.now,
+        unsolicited: Vec::new(),
         is_swept: true,
     };
     for step in steps {
@@ -440,6 +481,15 @@ fn run(steps: Vec<Step>, filtering: Filtering, refresh_inbound: bool) {
                     model.now = nat.test.now;
                     model.expire();
                     model.is_swept = true;
+                    let answers = nat.test.wan.sent_all();
+                    let mut answered: Vec<_> = answers.iter().map(|answer| ends(&quoted(answer))).collect();
+                    answered.sort();
+                    let due = model.answers();
+                    // More at once than the rate limit lets out.
+                    assert!(
+                        answered == due || due.len() > 50,
+                        "{answered:?} {due:?} {context}"
+                    );
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! RFC 5382 and RFC 7857: TCP.
 
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
 use netchannel::channel::nat::Filtering;
 use netchannel::drop_reason::DropReason;
 
@@ -125,6 +128,124 @@ fn rfc_5382_5_timeouts_of_every_state() {
             }
         }
     }
+}
+
+#[test]
+fn rfc_7857_2_2_opening_and_closing_have_times_of_their_own() {
+    let mut nat = NatBox::new(|settings| {
+        // RFC 7857 §2.2: less than 4 minutes is allowed for connections that are not open yet.
+        settings.timeouts.tcp_opening = Duration::from_secs(20);
+        settings.timeouts.tcp_closing = Duration::from_secs(250);
+    });
+    nat.open(tcp(SYN), at(INSIDE), at(WEB));
+    nat.wait(19);
+    assert_eq!(nat.mappings().len(), 1);
+    nat.wait(1);
+    assert!(nat.mappings().is_empty());
+    connect(&mut nat);
+    nat.open(tcp(FIN | ACK), at(INSIDE), at(WEB));
+    assert!(answers(&mut nat, FIN | ACK));
+    nat.wait(249);
+    assert_eq!(nat.mappings().len(), 1);
+    nat.wait(1);
+    assert!(nat.mappings().is_empty());
+}
+
+/// A box that admits nobody who was not sent to.
+fn strict(answer: bool) -> NatBox {
+    NatBox::new(|settings| {
+        settings.filtering = Filtering::AddressAndPortDependent;
+        settings.answer_unsolicited = answer;
+    })
+}
+
+/// What the box has sent to the outside by itself.
+fn errors(nat: &mut NatBox) -> Vec<Vec<u8>> {
+    assert!(nat.test.lan.sent_all().is_empty());
+    nat.test.assert_all_accounted_for();
+    nat.test.wan.sent_all()
+}
+
+#[test]
+fn rfc_5382_4_an_unsolicited_syn_is_answered_after_six_seconds() {
+    let mut nat = strict(true);
+    nat.open(tcp(SYN), at(INSIDE), at("9.9.9.9:443"));
+    // To a mapping that does not admit it, and to no mapping.
+    for to in [EXTERNAL_END, "192.0.2.7:6000"] {
+        let syn = ip_packet(tcp(SYN), at(WEB), at(to), b"");
+        nat.outside(&syn).dropped();
+        nat.wait(3);
+        // Sent again: it is still the same SYN.
+        nat.outside(&syn).dropped();
+        nat.leap(Duration::from_millis(2999));
+        nat.test.dispatcher.tick(nat.test.now);
+        assert!(errors(&mut nat).is_empty());
+        nat.leap(Duration::from_millis(1));
+        nat.test.dispatcher.tick(nat.test.now);
+        let sent = errors(&mut nat);
+        assert_eq!(sent.len(), 1);
+        assert_checksums(&sent[0]);
+        assert_eq!(ends(&sent[0]), (at("192.0.2.1:0"), at("8.8.8.8:0")));
+        assert_eq!(sent[0][34..36], [3, 3]);
+        assert_eq!(packet(&quoted(&sent[0])), syn);
+        nat.wait(60);
+        assert!(errors(&mut nat).is_empty());
+    }
+}
+
+#[test]
+fn rfc_5382_4_an_outbound_syn_meanwhile_keeps_it_silent() {
+    let mut nat = strict(true);
+    nat.open(tcp(SYN), at(INSIDE), at("9.9.9.9:443"));
+    assert!(!answers(&mut nat, SYN));
+    nat.wait(3);
+    nat.open(tcp(SYN), at(INSIDE), at(WEB));
+    nat.wait(30);
+    assert!(errors(&mut nat).is_empty());
+    // The other host sends its SYN again: both are connected.
+    assert!(answers(&mut nat, SYN));
+    nat.open(tcp(SYN | ACK), at(INSIDE), at(WEB));
+    assert!(answers(&mut nat, SYN | ACK));
+    assert_eq!(state(&nat), "established");
+}
+
+#[test]
+fn rfc_5382_4_only_syns_wait_for_an_answer() {
+    let mut nat = strict(true);
+    nat.open(tcp(SYN), at(INSIDE), at("9.9.9.9:443"));
+    for flags in [ACK, SYN | ACK, RST, FIN | ACK] {
+        assert!(!answers(&mut nat, flags));
+    }
+    assert!(!nat.reaches(Body::Udp, at(SERVER), at("192.0.2.7:6000"), at(INSIDE)));
+    nat.wait(30);
+    assert!(errors(&mut nat).is_empty());
+}
+
+#[test]
+fn rfc_5382_4a_by_policy_nothing_is_said() {
+    let mut nat = strict(false);
+    nat.open(tcp(SYN), at(INSIDE), at("9.9.9.9:443"));
+    assert!(!answers(&mut nat, SYN));
+    nat.wait(30);
+    assert!(errors(&mut nat).is_empty());
+}
+
+/// What is remembered is bounded: of more SYNs than that, the others are never answered, and nothing else suffers.
+#[test]
+fn rfc_5382_4_a_flood_of_syns_is_bounded() {
+    let mut nat = NatBox::plain();
+    connect(&mut nat);
+    for number in 0..10_000u16 {
+        let from = SocketAddrV4::new(host("9.9.9.9"), number);
+        let syn = ip_packet(tcp(SYN), from, at("192.0.2.7:6000"), b"");
+        assert_eq!(nat.outside(&syn).dropped(), DropReason::NatNoMapping);
+    }
+    assert!(answers(&mut nat, ACK));
+    nat.wait(6);
+    // No more at once than the rate limit of the box's own errors allows.
+    assert!((1..=50).contains(&errors(&mut nat).len()));
+    nat.wait(6);
+    assert!(errors(&mut nat).is_empty());
 }
 
 /// The timer was set for hours; it must come up after minutes all the same.

@@ -140,6 +140,21 @@ fn a_timeout_is_exact_to_the_nanosecond() {
 }
 
 #[test]
+fn rfc_4787_5a_well_known_ports_may_have_a_shorter_time() {
+    let mut nat = NatBox::new(|settings| settings.timeouts.udp_to_port = vec![(53, Duration::from_secs(30))]);
+    let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));
+    nat.wait(29);
+    assert!(nat.reaches(Body::Udp, at(SERVER), external, at(INSIDE)));
+    nat.wait(30);
+    assert!(nat.mappings().is_empty());
+    // Not what goes to other ports, and not what an outside host sends from that port.
+    let external = nat.open(Body::Udp, at(INSIDE), at("8.8.8.8:4053"));
+    assert!(nat.reaches(Body::Udp, at(SERVER), external, at(INSIDE)));
+    nat.wait(299);
+    assert_eq!(nat.mappings()[0]["sessions"], 2);
+}
+
+#[test]
 fn rfc_4787_6_outbound_packets_keep_a_mapping() {
     let mut nat = NatBox::plain();
     let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));

@@ -80,6 +80,12 @@ impl Tuple {
         self.protocol != Protocol::Icmp || self.is_reply == (direction == Direction::Inbound)
     }
 
+    /// Whether it is the first SYN of a TCP connection.
+    #[inline]
+    pub(super) fn opens_connection(&self) -> bool {
+        self.protocol == Protocol::Tcp && tcp::opens(self.flags)
+    }
+
     /// Whether it may open a session.
     #[inline]
     pub(super) fn opens(&self) -> bool {

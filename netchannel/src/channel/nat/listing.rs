@@ -107,7 +107,7 @@ impl Summary {
             let (idle, left) = (now.since(session.active), deadline.since(now));
             let state = match session.phase {
                 Phase::Tcp(state) => Some(state),
-                Phase::Udp | Phase::Icmp => None,
+                Phase::Udp | Phase::UdpToPort(_) | Phase::Icmp => None,
             };
             let so_far = summary.get_or_insert(Self {
                 sessions: 0,

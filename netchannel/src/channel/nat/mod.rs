@@ -24,8 +24,9 @@ mod table;
 mod tcp;
 mod timers;
 mod translate;
+mod unsolicited;
 
-pub use settings::{Filtering, HIGHEST_LIMIT, NatSettings, SettingsError, Timeouts};
+pub use settings::{Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, NatSettings, SettingsError, Timeouts};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -36,7 +37,7 @@ use serde_json::Value;
 
 use super::Netchannel;
 use crate::control::report;
-use crate::dispatch::{Context, Departure, IcmpError, is_possible_source};
+use crate::dispatch::{Context, Departure, IcmpError, Undelivered, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
 use crate::packet::Packet;
@@ -44,6 +45,7 @@ use crate::time::Time;
 use flow::{Direction, Kind, Protocol, Tuple};
 use table::Table;
 use translate::{Place, Rewrite, Side};
+use unsolicited::Unsolicited;
 
 /// Timers that are looked at in one tick, some ten times a second: a tick takes less than a millisecond. Those that are opened faster than
 /// this clears them away are cleared away by the opening of others.
@@ -53,6 +55,7 @@ const TIMERS_PER_TICK: usize = 4096;
 pub struct Nat {
     settings: NatSettings,
     table: Table,
+    unsolicited: Unsolicited,
 }
 
 /// A packet that may leave, and how.
@@ -83,7 +86,11 @@ impl Nat {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(SettingsError::NoRandomness)?;
         let table = Table::new(&settings, StdRng::from_seed(seed));
-        Ok(Self { settings, table })
+        Ok(Self {
+            settings,
+            table,
+            unsolicited: Unsolicited::new(),
+        })
     }
 
     /// The settings that it was made with.
@@ -223,6 +230,9 @@ impl Nat {
             self.table
                 .touch(session, Direction::Outbound, tuple.flags, context.now());
             let rewrite = self.table.session(session).rewrite(Direction::Outbound);
+            if tuple.opens_connection() {
+                self.unsolicited.settle(rewrite.to(), tuple.destination);
+            }
             apply(&rewrite, &mut packet, tuple.protocol, Side::Source);
         }
         context.send(packet, &departure);
@@ -237,12 +247,19 @@ impl Nat {
             Kind::Not(reason) => return not_translated(packet, reason, context),
         };
         let Some(mapping) = self.mapping_for(&tuple, now) else {
+            self.remember_syn(&packet, &tuple, context);
             return self.no_mapping(packet, &tuple, context);
         };
         let session = match self.admit(mapping, &tuple, now) {
             Ok(session) => session,
-            Err(reason) => return context.drop(packet, reason),
+            Err(reason) => {
+                self.remember_syn(&packet, &tuple, context);
+                return context.drop(packet, reason);
+            }
         };
+        if tuple.opens_connection() {
+            self.unsolicited.settle(tuple.destination, tuple.source);
+        }
         if let Some(session) = session {
             self.note(&packet, session, Direction::Inbound, context);
         }
@@ -253,6 +270,22 @@ impl Nat {
             sender: None,
         };
         self.deliver(packet, delivery, context);
+    }
+
+    /// A SYN from outside that is dropped may be answered, but not before it has been seen whether an inside host connects to its sender
+    /// (RFC 5382 REQ-4). A port that is not the translator's may be the box's own.
+    fn remember_syn(&mut self, packet: &Packet, tuple: &Tuple, context: &Context<'_>) {
+        if !self.settings.answer_unsolicited || !tuple.opens_connection() {
+            return;
+        }
+        let external = tuple.destination;
+        let is_ours = self.table.mappings.pool.has_port(external.port);
+        if (is_ours || !context.is_local(packet.headers.destination))
+            && let Some(syn) = Undelivered::of(packet)
+        {
+            self.unsolicited
+                .remember(external, tuple.source, syn, context.now());
+        }
     }
 
     /// A packet from inside to an external address: it leaves as all others do, and comes in again (RFC 4787 REQ-9, RFC 5382 REQ-8).
@@ -487,6 +520,9 @@ impl Netchannel for Nat {
 
     fn tick(&mut self, context: &mut Context<'_>) {
         self.table.expire(context.now(), TIMERS_PER_TICK);
+        while let Some(syn) = self.unsolicited.next_due(context.now()) {
+            context.answer_later(&syn, IcmpError::PortUnreachable);
+        }
     }
 
     fn details(&self) -> BTreeMap<String, Value> {

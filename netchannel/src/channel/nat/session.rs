@@ -14,13 +14,26 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Udp,
+    /// To a port with a timeout of its own: which of [`Timeouts::udp_to_port`].
+    UdpToPort(u16),
     Icmp,
     Tcp(tcp::State),
 }
 
 impl Phase {
-    pub(super) fn opened(protocol: Protocol, direction: Direction) -> Self {
+    pub(super) fn opened(
+        protocol: Protocol,
+        direction: Direction,
+        remote: Endpoint,
+        timeouts: &Timeouts,
+    ) -> Self {
         match protocol {
+            Protocol::Udp if direction == Direction::Outbound => timeouts
+                .udp_to_port
+                .iter()
+                .position(|&(port, _)| port == remote.port)
+                .and_then(|place| u16::try_from(place).ok())
+                .map_or(Self::Udp, Self::UdpToPort),
             Protocol::Udp => Self::Udp,
             Protocol::Icmp => Self::Icmp,
             Protocol::Tcp => Self::Tcp(tcp::State::opened(direction)),
@@ -31,10 +44,12 @@ impl Phase {
     pub(super) fn timeout(self, timeouts: &Timeouts) -> Duration {
         match self {
             Self::Udp => timeouts.udp,
+            Self::UdpToPort(place) => timeouts.udp_to_port[usize::from(place)].1,
             Self::Icmp => timeouts.icmp,
             Self::Tcp(state) if state.is_established() => timeouts.tcp_established,
+            Self::Tcp(tcp::State::OutboundSyn | tcp::State::InboundSyn) => timeouts.tcp_opening,
             Self::Tcp(tcp::State::Refused) => Duration::ZERO,
-            Self::Tcp(_) => timeouts.tcp_transitory,
+            Self::Tcp(_) => timeouts.tcp_closing,
         }
     }
 }
@@ -64,12 +79,13 @@ impl Session {
         remote: Endpoint,
         opener: Direction,
         is_hairpin: bool,
+        timeouts: &Timeouts,
         now: Time,
     ) -> Self {
         Self {
             mapping: index,
             remote,
-            phase: Phase::opened(mapping.protocol, opener),
+            phase: Phase::opened(mapping.protocol, opener, remote, timeouts),
             is_hairpin,
             active: now,
             rewrites: [

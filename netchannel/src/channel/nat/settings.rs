@@ -22,6 +22,9 @@ pub struct NatSettings {
     /// Whether inbound packets keep a mapping for UDP or an ICMP query alive (RFC 4787 REQ-6). TCP always counts both directions.
     /// Default: true.
     pub refresh_inbound: bool,
+    /// Whether a SYN from outside that is for nobody is answered, 6 seconds later, with an ICMP error: port unreachable (RFC 5382 REQ-4).
+    /// Without it such a SYN is dropped in silence, as REQ-4 (a) has it where policy forbids an answer. Default: true.
+    pub answer_unsolicited: bool,
     /// How long something idle lives.
     pub timeouts: Timeouts,
     /// Mappings at one time, all protocols together, 1 to [`HIGHEST_LIMIT`]. Default: 65,536. Each takes some 110 bytes; besides, each
@@ -40,6 +43,7 @@ impl NatSettings {
             ports: vec![1024..=32767],
             filtering: Filtering::EndpointIndependent,
             refresh_inbound: true,
+            answer_unsolicited: true,
             timeouts: Timeouts::default(),
             max_mappings: 65_536,
             max_sessions: 262_144,
@@ -71,18 +75,31 @@ impl NatSettings {
         }
         let Timeouts {
             udp,
+            ref udp_to_port,
+            tcp_opening,
             tcp_established,
-            tcp_transitory,
+            tcp_closing,
             icmp,
         } = self.timeouts;
+        let to_ports = udp_to_port.iter().map(|&(_, timeout)| ("udp_to_port", timeout));
         for (name, timeout) in [
             ("udp", udp),
+            ("tcp_opening", tcp_opening),
             ("tcp_established", tcp_established),
-            ("tcp_transitory", tcp_transitory),
+            ("tcp_closing", tcp_closing),
             ("icmp", icmp),
-        ] {
+        ]
+        .into_iter()
+        .chain(to_ports)
+        {
             if timeout.is_zero() {
                 return Err(SettingsError::NoTime(name));
+            }
+        }
+        for (number, &(port, _)) in udp_to_port.iter().enumerate() {
+            let earlier = &udp_to_port[..number];
+            if port > HIGHEST_WELL_KNOWN_PORT || earlier.iter().any(|&(other, _)| other == port) {
+                return Err(SettingsError::TimeoutPort(port));
             }
         }
         for (name, value) in [
@@ -108,15 +125,23 @@ pub enum Filtering {
     AddressAndPortDependent,
 }
 
+/// The highest port for which UDP may have a timeout of its own (RFC 4787 REQ-5 (a)).
+pub const HIGHEST_WELL_KNOWN_PORT: u16 = 1023;
+
 /// How long something idle lives; more than zero. At exactly this age it is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// UDP; at least 2 minutes, better 5 (RFC 4787 REQ-5), the default.
     pub udp: Duration,
+    /// UDP that an inside host sends to one of these ports, each at most [`HIGHEST_WELL_KNOWN_PORT`] and there once; for protocols that are
+    /// known to be done sooner (RFC 4787 REQ-5 (a)). Default: none.
+    pub udp_to_port: Vec<(u16, Duration)>,
+    /// TCP until both sides have sent a SYN; 4 minutes by default, less is allowed (RFC 7857 §2.2).
+    pub tcp_opening: Duration,
     /// TCP while both sides may send; at least 2 hours 4 minutes (RFC 5382 REQ-5), the default.
     pub tcp_established: Duration,
-    /// TCP while it opens or closes, and after a reset; at least 4 minutes (RFC 5382 REQ-5), the default.
-    pub tcp_transitory: Duration,
+    /// TCP after both sides have sent a FIN, or after a reset; at least 4 minutes (RFC 5382 REQ-5), the default.
+    pub tcp_closing: Duration,
     /// ICMP queries; at least 60 seconds (RFC 5508 REQ-2), the default.
     pub icmp: Duration,
 }
@@ -125,17 +150,21 @@ impl Timeouts {
     /// The defaults, all of which are what the RFCs ask for.
     pub const DEFAULT: Self = Self {
         udp: Duration::from_secs(300),
+        udp_to_port: Vec::new(),
+        tcp_opening: Duration::from_secs(240),
         tcp_established: Duration::from_secs(7440),
-        tcp_transitory: Duration::from_secs(240),
+        tcp_closing: Duration::from_secs(240),
         icmp: Duration::from_secs(60),
     };
 }
 
+const DEFAULT: &Timeouts = &Timeouts::DEFAULT;
 // RFC 4787 REQ-5 (c), RFC 5382 REQ-5, RFC 5508 REQ-2.
-const _: () = assert!(Timeouts::DEFAULT.udp.as_secs() >= 300);
-const _: () = assert!(Timeouts::DEFAULT.tcp_established.as_secs() >= 7440);
-const _: () = assert!(Timeouts::DEFAULT.tcp_transitory.as_secs() >= 240);
-const _: () = assert!(Timeouts::DEFAULT.icmp.as_secs() >= 60);
+const _: () = assert!(DEFAULT.udp.as_secs() >= 300);
+const _: () = assert!(DEFAULT.tcp_established.as_secs() >= 7440);
+const _: () = assert!(DEFAULT.tcp_opening.as_secs() >= 240);
+const _: () = assert!(DEFAULT.tcp_closing.as_secs() >= 240);
+const _: () = assert!(DEFAULT.icmp.as_secs() >= 60);
 
 impl Default for Timeouts {
     fn default() -> Self {
@@ -169,6 +198,12 @@ pub enum SettingsError {
     /// A timeout is zero.
     #[error("the timeout {0} is zero; give a second at least")]
     NoTime(&'static str),
+    /// A UDP timeout is for a port that can't have one, or that has one already.
+    #[error(
+        "UDP to port {0} can't have a timeout of its own; give ports from 0 to {max}, each once",
+        max = HIGHEST_WELL_KNOWN_PORT
+    )]
+    TimeoutPort(u16),
     /// A limit is zero or too high.
     #[error("{name} is {value}; give 1 to {}", HIGHEST_LIMIT)]
     Limit {
@@ -208,6 +243,15 @@ mod tests {
         let reversed = 5..=4;
         assert_eq!(refused(|s| s.ports.push(reversed)), range(5, 4));
         assert_eq!(refused(|s| s.timeouts.icmp = Duration::ZERO), NoTime("icmp"));
+        let short = Duration::from_secs(10);
+        let to_port =
+            |port| move |s: &mut NatSettings| s.timeouts.udp_to_port = vec![(53, short), (port, short)];
+        assert_eq!(refused(to_port(1024)), TimeoutPort(1024));
+        assert_eq!(refused(to_port(53)), TimeoutPort(53));
+        assert_eq!(
+            refused(|s| s.timeouts.udp_to_port = vec![(53, Duration::ZERO)]),
+            NoTime("udp_to_port")
+        );
         let limit = |name, value| Limit { name, value };
         assert_eq!(refused(|s| s.max_mappings = 0), limit("max_mappings", 0));
         assert_eq!(

@@ -87,7 +87,7 @@ impl Table {
                 chains: Chains::with_capacity(limit),
             }),
             wheel: Wheel::with_capacity(limit),
-            timeouts: settings.timeouts,
+            timeouts: settings.timeouts.clone(),
             refresh_inbound: settings.refresh_inbound,
             limit,
             limit_for_outside: limit - limit / 4,
@@ -244,7 +244,7 @@ impl Table {
     fn open(&mut self, mapping: u32, remote: Endpoint, opener: Direction, now: Time) -> u32 {
         let is_hairpin = self.mappings.pool.contains(remote.address);
         let owner = self.mappings.get_mut(mapping);
-        let session = Session::new(mapping, owner, remote, opener, is_hairpin, now);
+        let session = Session::new(mapping, owner, remote, opener, is_hairpin, &self.timeouts, now);
         let deadline = session.deadline(&self.timeouts);
         let index = self.sessions.insert(session);
         self.chains.push(&mut owner.first_session, index);
