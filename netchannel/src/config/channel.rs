@@ -42,7 +42,7 @@ pub enum ChannelKind {
     /// A channel that the program brings itself: see [`Daemon::start_with`](crate::daemon::Daemon::start_with).
     Custom,
     /// Translates many internal addresses to few external ones, with ports.
-    Nat(Nat),
+    Nat(Box<Nat>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,9 @@ pub(super) fn read(
                 refuse_nat_keys(table, "custom", source);
                 Some(ChannelKind::Custom)
             }
-            Some(Kind::Nat) => nat::read(table, interfaces, source).map(ChannelKind::Nat),
+            Some(Kind::Nat) => {
+                nat::read(table, interfaces, source).map(|nat| ChannelKind::Nat(Box::new(nat)))
+            }
         };
         let Some((name, kind)) = name.zip(kind) else {
             continue;
@@ -137,14 +139,11 @@ fn check_name(name: &Spanned<&str>, source: &mut Source<'_>) -> bool {
 }
 
 fn refuse_nat_keys(table: &Section<'_, '_>, kind: &str, source: &mut Source<'_>) {
-    for key in [
-        "external",
-        "addresses",
-        "ports",
-        "filtering",
-        "max_mappings",
-        "timeouts",
-    ] {
+    let nat_keys = schema::CHANNEL
+        .keys
+        .iter()
+        .filter(|key| !["name", "type"].contains(key));
+    for key in nat_keys {
         if let Some(span) = table.key_span(key) {
             source.error(
                 &span,

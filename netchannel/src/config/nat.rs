@@ -1,6 +1,9 @@
 //! A translator among the channels: external addresses and ports, filtering, timeouts.
 
-use std::net::Ipv4Addr;
+mod external;
+
+pub use external::External;
+
 use std::time::Duration;
 
 use toml::Spanned;
@@ -11,9 +14,9 @@ use super::error::Source;
 use super::interface::{KnownInterfaces, Role};
 use super::ports::{PortRange, port_list};
 use super::schema;
-use super::section::{Section, as_integer, one_of, quoted, refuse};
+use super::section::{Section, as_integer, quoted, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
-use crate::channel::nat::HIGHEST_WELL_KNOWN_PORT;
+use crate::channel::nat::{HIGHEST_WELL_KNOWN_PORT, Pooling, PortHold};
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
 const KERNEL_PORTS: PortRange = PortRange {
@@ -28,13 +31,28 @@ const DEFAULT_PORTS: PortRange = PortRange {
 
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
 
+/// The most ports that can be held back from reuse.
+const HIGHEST_HOLD_COUNT: u32 = 4_194_304;
+
 /// Address and port translation, IPv4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nat {
-    /// Where the external addresses come from.
-    pub external: External,
+    /// Where the external addresses come from; not empty, nothing twice.
+    pub external: Vec<External>,
+    /// Which of them a host gets.
+    pub pooling: Pooling,
     /// External ports and ICMP identifiers, in ascending order, without overlaps, without port 0; not empty.
     pub ports: Vec<PortRange>,
+    /// Those of them that are not given out; some are left.
+    pub reserved_ports: Vec<PortRange>,
+    /// Whether mappings keep their inside host's port where it is free.
+    pub preserve_ports: bool,
+    /// Whether even ports stay even and odd ones odd, where possible.
+    pub preserve_parity: bool,
+    /// Whether ports up to 1023 stay there and others above, where possible.
+    pub preserve_class: bool,
+    /// How long a port is held back from reuse.
+    pub hold: PortHold,
     /// Which outside hosts may answer.
     pub filtering: Filtering,
     /// Whether inbound packets keep a mapping for UDP or ICMP queries alive (RFC 4787 section 4.3).
@@ -45,15 +63,6 @@ pub struct Nat {
     pub max_mappings: u32,
     /// How long an idle mapping lives.
     pub timeouts: Timeouts,
-}
-
-/// Where a translator's external addresses come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum External {
-    /// The first IPv4 address of this outside interface.
-    Interface(String),
-    /// These addresses; not empty, no duplicates.
-    Addresses(Vec<Ipv4Addr>),
 }
 
 /// Which outside hosts may send through a mapping (RFC 4787 section 5).
@@ -105,8 +114,10 @@ pub(super) fn read(
     interfaces: &KnownInterfaces,
     source: &mut Source<'_>,
 ) -> Option<Nat> {
-    let external = external(table, interfaces, source);
+    let external = external::read(table, interfaces, source);
+    let pooling = pooling(table, source);
     let ports = nat_ports(table, source);
+    let reserved_ports = reserved_ports(table, &ports, source);
     let filtering = table.choice(
         "filtering",
         &[
@@ -133,7 +144,13 @@ pub(super) fn read(
     }
     Some(Nat {
         external: external?,
+        pooling,
         ports,
+        reserved_ports,
+        preserve_ports: table.boolean("preserve_ports", true, source),
+        preserve_parity: table.boolean("preserve_parity", false, source),
+        preserve_class: table.boolean("preserve_class", true, source),
+        hold: hold(table, source),
         filtering: filtering.unwrap_or(Filtering::EndpointIndependent),
         refresh_inbound,
         answer_unsolicited,
@@ -142,71 +159,49 @@ pub(super) fn read(
     })
 }
 
-fn external(
-    table: &Section<'_, '_>,
-    interfaces: &KnownInterfaces,
-    source: &mut Source<'_>,
-) -> Option<External> {
-    let addresses = table.list("addresses", "an IPv4 address", source, value::unicast_ipv4);
-    match (table.value("external"), addresses) {
-        (None, None) => {
-            let expected = "`external`, the name of an outside interface, or `addresses`, a list";
-            source.error(
-                &table.span,
-                "external",
-                format!("a nat channel needs external addresses; expected {expected}"),
-            );
-            None
-        }
-        (Some(_), Some(_)) => {
-            let span = table.key_span("addresses").unwrap_or(table.span.clone());
-            source.error(
-                &span,
-                "addresses",
-                "found beside `external`; expected one of the two",
-            );
-            None
-        }
-        (None, Some(addresses)) => {
-            let mut taken: Vec<Ipv4Addr> = Vec::with_capacity(addresses.len());
-            for address in &addresses {
-                if taken.contains(address.get_ref()) {
-                    let message = format!("\"{}\" is here twice", address.get_ref());
-                    source.error(&address.span(), "addresses", message);
-                } else {
-                    taken.push(*address.get_ref());
-                }
+fn pooling(table: &Section<'_, '_>, source: &mut Source<'_>) -> Pooling {
+    let soft = table.boolean("soft_pairing", false, source);
+    let paired = Pooling::Paired { soft };
+    let choices = [("paired", paired), ("arbitrary", Pooling::Arbitrary)];
+    let pooling = table.choice("pooling", &choices, source).unwrap_or(paired);
+    if pooling == Pooling::Arbitrary
+        && let Some(span) = table.key_span("soft_pairing")
+    {
+        let message = "arbitrary pooling pairs nothing; expected it with pooling = \"paired\" only";
+        source.error(&span, "soft_pairing", message);
+    }
+    pooling
+}
+
+fn hold(table: &Section<'_, '_>, source: &mut Source<'_>) -> PortHold {
+    let default = PortHold::default();
+    let count = table.number("port_hold_count", default.count, 0..=HIGHEST_HOLD_COUNT, source);
+    let mut time = default.time;
+    if let Some(value) = table.value("port_hold") {
+        match value::duration(value.get_ref()) {
+            Ok(given) if given <= LONGEST_TIMEOUT => time = given,
+            Ok(given) => {
+                let longest = in_units(LONGEST_TIMEOUT);
+                let message = format!("{} is too long; expected at most {longest}", in_units(given));
+                source.error(&value.span(), "port_hold", message);
             }
-            Some(External::Addresses(taken))
-        }
-        (Some(_), None) => {
-            let name = table.string("external", "the name of an outside interface", source)?;
-            let outside = interfaces
-                .iter()
-                .filter(|(_, role)| **role == Some(Role::Outside));
-            let mut outside: Vec<&str> = outside.map(|(name, _)| name.as_str()).collect();
-            outside.sort_unstable();
-            let found = quoted(name.get_ref());
-            let message = match interfaces.get(*name.get_ref()) {
-                Some(Some(Role::Outside) | None) => {
-                    return Some(External::Interface(name.into_inner().to_owned()));
-                }
-                Some(Some(Role::Inside)) => format!("{found} is an inside interface"),
-                None => format!("{found} is not an [[interface]] of this file"),
-            };
-            let expected = if outside.is_empty() {
-                "an [[interface]] with role = \"outside\"".to_owned()
-            } else {
-                format!("an outside one: {}", one_of(outside))
-            };
-            source.error(
-                &name.span(),
-                "external",
-                format!("{message}; expected {expected}"),
-            );
-            None
+            Err(message) => source.error(&value.span(), "port_hold", message),
         }
     }
+    PortHold { time, count }
+}
+
+fn reserved_ports(table: &Section<'_, '_>, ports: &[PortRange], source: &mut Source<'_>) -> Vec<PortRange> {
+    let reserved = port_list(table, "reserved_ports", source).unwrap_or_default();
+    let is_reserved = |port| reserved.iter().any(|range| range.get_ref().contains(port));
+    let mut all = ports.iter().flat_map(|range| range.first..=range.last);
+    if let Some(value) = table.value("reserved_ports")
+        && all.all(is_reserved)
+    {
+        let message = "takes all of `ports`; expected some of them to be left";
+        source.error(&value.span(), "reserved_ports", message);
+    }
+    reserved.into_iter().map(Spanned::into_inner).collect()
 }
 
 fn nat_ports(table: &Section<'_, '_>, source: &mut Source<'_>) -> Vec<PortRange> {
@@ -349,7 +344,7 @@ fn udp_to_port(table: &Section<'_, '_>, source: &mut Source<'_>) -> Vec<(u16, Du
 /// Which channel translates to which external ports: two can not share one.
 #[derive(Default)]
 pub(super) struct Externals {
-    claimed: Vec<(External, Vec<PortRange>, String)>,
+    claimed: Vec<(Box<Nat>, String)>,
 }
 
 impl Externals {
@@ -357,13 +352,7 @@ impl Externals {
         let ChannelKind::Nat(nat) = &channel.kind else {
             return;
         };
-        let overlap = self.claimed.iter().find(|(external, ports, _)| {
-            same_addresses(external, &nat.external)
-                && ports
-                    .iter()
-                    .any(|range| nat.ports.iter().any(|own| own.overlaps(range)))
-        });
-        if let Some((_, _, other)) = overlap {
+        if let Some((_, other)) = self.claimed.iter().find(|(other, _)| share_a_port(nat, other)) {
             let span = table
                 .value("ports")
                 .map_or(table.span.clone(), |value| value.span());
@@ -373,15 +362,19 @@ impl Externals {
             );
             source.error(&span, "ports", message);
         }
-        self.claimed
-            .push((nat.external.clone(), nat.ports.clone(), channel.name.clone()));
+        self.claimed.push((nat.clone(), channel.name.clone()));
     }
 }
 
-fn same_addresses(a: &External, b: &External) -> bool {
-    match (a, b) {
-        (External::Interface(a), External::Interface(b)) => a == b,
-        (External::Addresses(a), External::Addresses(b)) => a.iter().any(|address| b.contains(address)),
-        _ => false,
-    }
+fn share_a_port(a: &Nat, b: &Nat) -> bool {
+    let ports = a
+        .ports
+        .iter()
+        .any(|ports| b.ports.iter().any(|other| ports.overlaps(other)));
+    let addresses = || {
+        a.external
+            .iter()
+            .any(|external| b.external.iter().any(|other| external.overlaps(other)))
+    };
+    ports && addresses()
 }

@@ -202,13 +202,24 @@ fn channels_are_checked() {
         problem(&format!("{nat}external = \"wan1\"\n"))
             .contains("\"wan1\" is not an [[interface]] of this file")
     );
+    let external = |list: &str| problem(&format!("{nat}external = {list}\n"));
+    assert!(external("\"224.0.0.1\"").contains("can not be the source"));
+    assert!(external("[\"192.0.2.1\", \"192.0.2.0/30\"]").contains("is here already"));
+    assert!(external("\"192.0.2.300\"").contains("is not an address"));
+    assert!(external("\"2001:db8::/64\"").contains("is IPv6"));
+    assert!(external("\"20.0.0.0/15\"").contains("131072 addresses are too many"));
+    let own = format!("{nat}external = \"192.0.2.1\"\n");
+    assert!(problem(&format!("{own}pooling = \"any\"\n")).contains("\"paired\" or \"arbitrary\""));
     assert!(
-        problem(&format!("{nat}external = \"wan0\"\naddresses = \"192.0.2.1\"\n"))
-            .contains("expected one of the two")
+        problem(&format!("{own}pooling = \"arbitrary\"\nsoft_pairing = true\n")).contains("pairs nothing")
     );
-    assert!(problem(&format!("{nat}addresses = \"224.0.0.1\"\n")).contains("can not be the source"));
-    assert!(problem(&format!("{nat}addresses = [\"192.0.2.1\", \"192.0.2.1\"]\n")).contains("is here twice"));
-    let own = format!("{nat}addresses = \"192.0.2.1\"\n");
+    assert!(
+        problem(&format!(
+            "{own}ports = \"5-9\"\nreserved_ports = [\"1-6\", \"7-9\"]\n"
+        ))
+        .contains("expected some of them to be left")
+    );
+    assert!(problem(&format!("{own}port_hold = \"99d\"\n")).contains("99d is too long"));
     assert!(problem(&format!("{own}ports = \"2000-1000\"\n")).contains("expected \"1000-2000\""));
     assert!(problem(&format!("{own}ports = [\"1-100\", 50]\n")).contains("\"50\" overlaps \"1-100\""));
     assert!(problem(&format!("{own}ports = \"0-100\"\n")).contains("port 0 is reserved"));
@@ -252,7 +263,7 @@ fn shorter_times_are_taken_where_they_may_be() {
     let timeouts = |text: &str| {
         let text = format!(
             "[[interface]]\nname = \"lan0\"\nrole = \"inside\"\n[[channel]]\nname = \"n\"\ntype = \"nat\"\n\
-             addresses = \"192.0.2.1\"\n[channel.timeouts]\n{text}"
+             external = \"192.0.2.1\"\n[channel.timeouts]\n{text}"
         );
         let config = parse(&text).unwrap();
         let ChannelKind::Nat(nat) = &config.channels[0].kind else {

@@ -135,22 +135,13 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<IpAddr, String> {
         .ok_or_else(wrong)
 }
 
-/// An IPv4 address that packets can be sent from.
-pub(super) fn unicast_ipv4(value: &DeValue<'_>) -> Result<Ipv4Addr, String> {
-    let found = describe(value);
-    let text = value.as_str().unwrap_or_default();
-    let Ok(address) = text.parse::<Ipv4Addr>() else {
-        return Err(format!(
-            "{found} is not an IPv4 address; expected one such as \"203.0.113.1\""
-        ));
-    };
+/// Refuses an IPv4 address that packets can't be sent from.
+pub(super) fn check_unicast(address: Ipv4Addr) -> Result<(), &'static str> {
     let first = address.octets()[0];
     if first == 0 || address.is_loopback() || first >= 224 {
-        return Err(format!(
-            "{found} can not be the source of a packet; expected an address of this host"
-        ));
+        return Err("can not be the source of a packet");
     }
-    Ok(address)
+    Ok(())
 }
 
 /// A prefix without host bits.

@@ -5,20 +5,18 @@ mod kernel;
 mod offloads;
 mod packet_thread;
 
-use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::channel::ChannelId;
-use crate::config::{ChannelKind, Config, External, XdpMode};
+use crate::config::{ChannelKind, Config, XdpMode};
 use crate::control::{Server, ServerError};
 use crate::dispatch::PortFailed;
 use crate::network::{
     InterfaceIndex, Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork,
 };
 use crate::port::afxdp::AfXdpError;
-use crate::setup::{self, CustomChannels, Device, Layout, SetupError};
+use crate::setup::{self, Claim, CustomChannels, Device, Layout, SetupError};
 use crate::worker::{self, Handle};
 use crate::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
 
@@ -142,7 +140,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Daemon {
     config: Config,
     layout: Layout,
-    claims: Vec<(ChannelId, Vec<Ipv4Addr>)>,
+    claims: Vec<Claim>,
     ports: Vec<OpenPort>,
     network: SharedNetwork,
     events: Receiver<Event>,
@@ -345,23 +343,16 @@ impl Daemon {
     /// A translator keeps the address that its interface had at the start: the mappings are known by it outside.
     fn warn_of_lost_addresses(&self) {
         let links = &self.network.load().links;
-        let translators = self
-            .config
-            .channels
-            .iter()
-            .filter_map(|channel| match &channel.kind {
-                ChannelKind::Nat(nat) => Some((&channel.name, &nat.external)),
-                ChannelKind::Forward | ChannelKind::Custom => None,
-            });
-        // Claims are made for the translators in their order.
-        for ((channel, external), (_, addresses)) in translators.zip(&self.claims) {
-            let External::Interface(interface) = external else {
+        for claim in &self.claims {
+            let Some(interface) = &claim.interface else {
                 continue;
             };
-            if let Some(lost) = addresses.iter().find(|&&address| !links.is_local(address.into())) {
+            let address = *claim.addresses.start();
+            if !links.is_local(address.into()) {
                 log::warn!(
-                    "channel {channel} translates to {lost}, which {interface} does not have any more; \
-                     start again to translate to the address that it has now"
+                    "channel {} translates to {address}, which {interface} does not have any more; start again to \
+                     translate to the address that it has now",
+                    claim.name
                 );
             }
         }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
 use super::SetupError;
 use crate::channel::nat::{Filtering, Nat, NatSettings, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
-use crate::config::{self, ChannelKind, Config, External};
+use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
 use crate::network::Links;
 
@@ -37,11 +38,26 @@ impl CustomChannels {
     }
 }
 
+/// External addresses and ports that are a translator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The number that the translator will have.
+    pub channel: ChannelId,
+    /// Its name.
+    pub name: String,
+    /// The addresses.
+    pub addresses: RangeInclusive<Ipv4Addr>,
+    /// Its ports at each of them.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// The interface whose address it is, if it was not given by number.
+    pub interface: Option<String>,
+}
+
 /// The channels of a configuration, to be made where they are needed.
 pub struct ChannelPlan {
     channels: Vec<(String, Factory)>,
-    /// The external addresses of each translator, by the number that it will have.
-    pub claims: Vec<(ChannelId, Vec<Ipv4Addr>)>,
+    /// What the translators claim, in the order of the file.
+    pub claims: Vec<Claim>,
 }
 
 impl ChannelPlan {
@@ -85,14 +101,16 @@ pub fn channels(
                 custom.0.remove(&channel.name).ok_or_else(missing)?
             }
             ChannelKind::Nat(settings) => {
-                let external = external_addresses(&channel.name, settings, links)?;
+                let id = ChannelId(plan.channels.len() as u16);
+                let claims = claims(id, &channel.name, settings, links)?;
+                warn_of_inside(config, links, &claims);
+                let external = claims.iter().map(|claim| claim.addresses.clone()).collect();
                 let refused = |source| SetupError::Nat {
                     channel: channel.name.clone(),
                     source,
                 };
-                let nat = Nat::new(nat_settings(settings, external.clone())).map_err(refused)?;
-                plan.claims
-                    .push((ChannelId(plan.channels.len() as u16), external));
+                let nat = Nat::new(nat_settings(settings, external)).map_err(refused)?;
+                plan.claims.extend(claims);
                 Box::new(|| Box::new(nat))
             }
         };
@@ -101,38 +119,83 @@ pub fn channels(
     Ok(plan)
 }
 
-fn external_addresses(
-    channel: &str,
+/// What a translator with these settings claims.
+fn claims(
+    channel: ChannelId,
+    name: &str,
     settings: &config::Nat,
     links: &Links,
-) -> Result<Vec<Ipv4Addr>, SetupError> {
-    let interface = match &settings.external {
-        External::Addresses(addresses) => return Ok(addresses.clone()),
-        External::Interface(interface) => interface,
+) -> Result<Vec<Claim>, SetupError> {
+    let claim = |external: &External| {
+        let (addresses, interface) = match external {
+            External::Addresses(first, last) => (*first..=*last, None),
+            External::Interface(interface) => {
+                let address =
+                    first_address(links, interface).ok_or_else(|| SetupError::NoExternalAddress {
+                        channel: name.to_owned(),
+                        interface: interface.clone(),
+                    })?;
+                (address..=address, Some(interface.clone()))
+            }
+        };
+        Ok(Claim {
+            channel,
+            name: name.to_owned(),
+            addresses,
+            ports: ranges(&settings.ports),
+            interface,
+        })
     };
+    settings.external.iter().map(claim).collect()
+}
+
+fn first_address(links: &Links, interface: &str) -> Option<Ipv4Addr> {
     let addresses = links.by_name(interface).map_or(&[][..], |link| &link.addresses);
-    let first = addresses
+    addresses
         .iter()
         .map(IpNet::addr)
         .find_map(|address| match address {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
-        });
-    first
-        .map(|address| vec![address])
-        .ok_or_else(|| SetupError::NoExternalAddress {
-            channel: channel.to_owned(),
-            interface: interface.clone(),
         })
 }
 
-fn nat_settings(settings: &config::Nat, external: Vec<Ipv4Addr>) -> NatSettings {
+/// Inside hosts may have an external address, if it lies among theirs. It is the translator's then (RFC 4787 REQ-7).
+fn warn_of_inside(config: &Config, links: &Links, claims: &[Claim]) {
+    let inside = config
+        .interfaces
+        .iter()
+        .filter(|interface| interface.role == Role::Inside)
+        .flat_map(|interface| super::interest::served(interface, links));
+    for prefix in inside {
+        let IpNet::V4(prefix) = prefix else { continue };
+        let overlapping = claims.iter().filter(|claim| {
+            *claim.addresses.start() <= prefix.broadcast() && prefix.network() <= *claim.addresses.end()
+        });
+        for claim in overlapping {
+            log::warn!(
+                "channel {} translates to {}, which is among the inside hosts' {prefix}: a host there that has this address is cut off",
+                claim.name,
+                prefix.network().max(*claim.addresses.start())
+            );
+        }
+    }
+}
+
+fn ranges(ports: &[PortRange]) -> Vec<RangeInclusive<u16>> {
+    ports.iter().map(|ports| ports.first..=ports.last).collect()
+}
+
+fn nat_settings(settings: &config::Nat, external: Vec<RangeInclusive<Ipv4Addr>>) -> NatSettings {
     NatSettings {
-        ports: settings
-            .ports
-            .iter()
-            .map(|ports| ports.first..=ports.last)
-            .collect(),
+        external,
+        pooling: settings.pooling,
+        ports: ranges(&settings.ports),
+        reserved_ports: ranges(&settings.reserved_ports),
+        preserve_ports: settings.preserve_ports,
+        preserve_parity: settings.preserve_parity,
+        preserve_class: settings.preserve_class,
+        hold: settings.hold,
         filtering: match settings.filtering {
             config::Filtering::EndpointIndependent => Filtering::EndpointIndependent,
             config::Filtering::AddressDependent => Filtering::AddressDependent,
@@ -151,6 +214,5 @@ fn nat_settings(settings: &config::Nat, external: Vec<Ipv4Addr>) -> NatSettings 
         max_mappings: settings.max_mappings,
         // As many as one mapping needs on the whole, and then some.
         max_sessions: settings.max_mappings.saturating_mul(4),
-        ..NatSettings::new(external)
     }
 }

@@ -1,29 +1,22 @@
 //! What the XDP program is asked to redirect.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::RangeInclusive;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Subnets};
 
-use super::Layout;
-use crate::channel::ChannelId;
-use crate::config::{AddressRange, ChannelKind, Config, Role, Rule};
+use super::{Claim, Layout};
+use crate::config::{self, AddressRange, ChannelKind, Config, Role, Rule};
 use crate::network::{Link, Links};
 use crate::xdp::{ExternalPrefix, Interest, LogicalInterface};
 
 /// Works out what user space wants: on inside interfaces what comes from the prefixes that they serve, everywhere what is sent to
 /// the translators' external addresses and ports, and on outside interfaces, if a rule forwards, what is sent to the inside prefixes.
-pub fn interest(
-    config: &Config,
-    layout: &Layout,
-    links: &Links,
-    claims: &[(ChannelId, Vec<Ipv4Addr>)],
-) -> Interest {
+pub fn interest(config: &Config, layout: &Layout, links: &Links, claims: &[Claim]) -> Interest {
     let sources = |name: &str| -> Vec<IpNet> {
-        let prefixes = config
+        config
             .interface(name)
-            .and_then(|interface| interface.prefixes.clone());
-        prefixes.unwrap_or_else(|| links.by_name(name).map_or(Vec::new(), connected))
+            .map_or(Vec::new(), |interface| served(interface, links))
     };
     let inside: Vec<IpNet> = config
         .interfaces
@@ -61,9 +54,15 @@ pub fn interest(
     });
     Interest {
         interfaces: interfaces.collect(),
-        external: external(config, claims),
+        external: external(claims),
         local: links.local_addresses().chain(broadcasts(links)).collect(),
     }
+}
+
+/// The prefixes of an inside interface: those that the configuration has, else those that it is connected to.
+pub(super) fn served(interface: &config::Interface, links: &Links) -> Vec<IpNet> {
+    let connected = || links.by_name(&interface.name).map_or(Vec::new(), connected);
+    interface.prefixes.clone().unwrap_or_else(connected)
 }
 
 /// The prefixes of a link's addresses, link-local ones apart.
@@ -114,23 +113,68 @@ fn covers(range: &AddressRange, prefix: &IpNet) -> bool {
     range.contains(prefix.network()) && range.contains(prefix.broadcast())
 }
 
-fn external(config: &Config, claims: &[(ChannelId, Vec<Ipv4Addr>)]) -> Vec<ExternalPrefix> {
-    let translators = config.channels.iter().filter_map(|channel| match &channel.kind {
-        ChannelKind::Nat(nat) => Some(nat),
-        ChannelKind::Forward | ChannelKind::Custom => None,
-    });
-    let ranges = |nat: &crate::config::Nat| -> Vec<RangeInclusive<u16>> {
-        nat.ports.iter().map(|ports| ports.first..=ports.last).collect()
+/// The claimed addresses as prefixes. The ports of the longest prefix count, so none of them may lie in another one: ranges that overlap are
+/// cut where another one starts or ends.
+fn external(claims: &[Claim]) -> Vec<ExternalPrefix> {
+    let bounds = |claim: &Claim| {
+        let (first, last) = (claim.addresses.start().to_bits(), claim.addresses.end().to_bits());
+        (u64::from(first), u64::from(last) + 1)
     };
-    // Claims are made for the translators in their order.
-    translators
-        .zip(claims)
-        .flat_map(|(nat, (_, addresses))| {
-            let ports = ranges(nat);
-            addresses.iter().map(move |&address| ExternalPrefix {
-                prefix: Ipv4Net::from(address),
-                ports: ports.clone(),
-            })
-        })
-        .collect()
+    let cuts: BTreeSet<u64> = claims
+        .iter()
+        .map(bounds)
+        .flat_map(|(first, end)| [first, end])
+        .collect();
+    let mut prefixes = Vec::new();
+    for claim in claims {
+        let (first, end) = bounds(claim);
+        let ends = cuts.range(first + 1..=end);
+        let mut first = first;
+        for &end in ends {
+            let addresses = |bits: u64| Ipv4Addr::from_bits(bits as u32);
+            for prefix in Ipv4Subnets::new(addresses(first), addresses(end - 1), 0) {
+                prefixes.push(ExternalPrefix {
+                    prefix,
+                    ports: claim.ports.clone(),
+                });
+            }
+            first = end;
+        }
+    }
+    prefixes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::ChannelId;
+    use std::ops::RangeInclusive;
+
+    fn claim(first: u8, last: u8, ports: RangeInclusive<u16>) -> Claim {
+        Claim {
+            channel: ChannelId(2),
+            name: String::new(),
+            addresses: Ipv4Addr::new(192, 0, 2, first)..=Ipv4Addr::new(192, 0, 2, last),
+            ports: vec![ports],
+            interface: None,
+        }
+    }
+
+    #[test]
+    fn prefixes_of_claims_do_not_lie_in_each_other() {
+        let claims = [claim(0, 5, 1..=9), claim(4, 4, 20..=29)];
+        let found: Vec<String> = external(&claims)
+            .iter()
+            .map(|external| format!("{} {:?}", external.prefix, external.ports))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "192.0.2.0/30 [1..=9]",
+                "192.0.2.4/32 [1..=9]",
+                "192.0.2.5/32 [1..=9]",
+                "192.0.2.4/32 [20..=29]"
+            ]
+        );
+    }
 }

@@ -6,7 +6,7 @@ mod interest;
 mod layout;
 mod rules;
 
-pub use channels::{ChannelPlan, CustomChannels, Factory, channels};
+pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels};
 pub use interest::interest;
 pub use layout::{Device, Layout, layout};
 pub use rules::rule_set;
@@ -49,7 +49,7 @@ pub enum SetupError {
     },
     /// A translator's interface has no address.
     #[error(
-        "channel `{channel}` translates to the address of `{interface}`, which has no IPv4 address; give it one, or set `addresses`"
+        "channel `{channel}` translates to the address of `{interface}`, which has no IPv4 address; give it one, or name addresses"
     )]
     NoExternalAddress {
         /// The channel.

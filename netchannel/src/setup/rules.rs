@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use classifier::{Range, Rule, Word};
 
-use super::SetupError;
+use super::{Claim, SetupError};
 use crate::channel::ChannelId;
 use crate::config::{AddressRange, ChannelKind, Config, FieldRange, PortRange, RuleBox};
 use crate::dispatch::dimensions::{
@@ -18,11 +18,7 @@ use crate::dispatch::{Registry, RuleSet};
 ///
 /// # Errors
 /// If a rule names a channel that is not registered, or is more than the classifier can take.
-pub fn rule_set(
-    config: &Config,
-    channels: &Registry,
-    claims: &[(ChannelId, Vec<Ipv4Addr>)],
-) -> Result<RuleSet, SetupError> {
+pub fn rule_set(config: &Config, channels: &Registry, claims: &[Claim]) -> Result<RuleSet, SetupError> {
     let pass = find(channels, "pass")?;
     let mut rules = RuleSet::new(pass);
     for rule_box in config.rule_boxes() {
@@ -31,11 +27,11 @@ pub fn rule_set(
     }
     for rule_box in config.rule_boxes().filter(names_outside_hosts) {
         let channel = find(channels, &rule_box.rule.channel)?;
-        for &address in claims.iter().flat_map(|(_, addresses)| addresses) {
-            insert_for_address(&mut rules, &rule_box, channel, address)?;
+        for claim in claims {
+            insert_for_claim(&mut rules, &rule_box, channel, claim)?;
         }
     }
-    claim(config, claims, &mut rules);
+    claim(claims, &mut rules);
     for rule_box in config.rule_boxes().filter(|rule_box| forwards(config, rule_box)) {
         let channel = find(channels, &rule_box.rule.channel)?;
         insert(&mut rules, &way_back(rule_box), u32::MAX, channel)?;
@@ -45,32 +41,25 @@ pub fn rule_set(
 
 /// Gives translators what is sent to their addresses. They may share an address if their ports differ: what has no port goes to the
 /// first of them.
-fn claim(config: &Config, claims: &[(ChannelId, Vec<Ipv4Addr>)], rules: &mut RuleSet) {
-    let to_address = |address: &Ipv4Addr, channel, priority| {
-        let mut rule = Rule::any::<Ipv4Dimensions>(priority, channel);
-        rule.ranges[dimension::DESTINATION_ADDRESS] = Range::exact(address.to_bits());
+fn claim(claims: &[Claim], rules: &mut RuleSet) {
+    let to_claim = |claim: &Claim, priority| {
+        let mut rule = Rule::any::<Ipv4Dimensions>(priority, claim.channel);
+        let (first, last) = (claim.addresses.start(), claim.addresses.end());
+        rule.ranges[dimension::DESTINATION_ADDRESS] = range(first.to_bits(), last.to_bits());
         rule
     };
-    let translators = config.channels.iter().filter_map(|channel| match &channel.kind {
-        ChannelKind::Nat(nat) => Some(nat),
-        ChannelKind::Forward | ChannelKind::Custom => None,
-    });
-    // Claims are made for the translators in their order. An address and a range of ports always fit.
-    for (nat, (channel, addresses)) in translators.zip(claims) {
-        for (address, ports) in addresses
-            .iter()
-            .flat_map(|address| nat.ports.iter().map(move |ports| (address, ports)))
-        {
-            let mut rule = to_address(address, *channel, u32::MAX - 1);
-            rule.ranges[dimension::DESTINATION_PORT] = range(ports.first.into(), ports.last.into());
-            let _ = rules.insert_answer(rule);
-        }
+    // An address and a range of ports always fit.
+    for (claim, ports) in claims
+        .iter()
+        .flat_map(|claim| claim.ports.iter().map(move |ports| (claim, ports)))
+    {
+        let mut rule = to_claim(claim, u32::MAX - 1);
+        rule.ranges[dimension::DESTINATION_PORT] = range((*ports.start()).into(), (*ports.end()).into());
+        let _ = rules.insert_answer(rule);
     }
-    for (channel, addresses) in claims {
-        for address in addresses {
-            let _ = rules.insert_answer(to_address(address, *channel, u32::MAX));
-            let _ = rules.insert_ipv4(to_address(address, *channel, u32::MAX));
-        }
+    for claim in claims {
+        let _ = rules.insert_answer(to_claim(claim, u32::MAX));
+        let _ = rules.insert_ipv4(to_claim(claim, u32::MAX));
     }
 }
 
@@ -82,18 +71,24 @@ fn names_outside_hosts(rule_box: &RuleBox<'_>) -> bool {
     rule_box.rule.ipv4 && (names_interface || rule_box.from.is_some_and(|from| from != anywhere))
 }
 
-/// The part of a box that is about this address.
-fn insert_for_address(
+/// The part of a box that is about these addresses.
+fn insert_for_claim(
     rules: &mut RuleSet,
     rule_box: &RuleBox<'_>,
     channel: ChannelId,
-    address: Ipv4Addr,
+    claim: &Claim,
 ) -> Result<(), SetupError> {
-    if rule_box.to.is_some_and(|to| !to.contains(address.into())) {
+    let (mut first, mut last) = (*claim.addresses.start(), *claim.addresses.end());
+    match rule_box.to {
+        Some(AddressRange::V4(from, to)) => (first, last) = (first.max(from), last.min(to)),
+        Some(AddressRange::V6(..)) => return Ok(()),
+        None => {}
+    }
+    if first > last {
         return Ok(());
     }
     let rule_box = RuleBox {
-        to: Some(AddressRange::V4(address, address)),
+        to: Some(AddressRange::V4(first, last)),
         ..*rule_box
     };
     let rule = ipv4_rule(&rule_box, rule_box.rule.priority, channel);
@@ -208,6 +203,8 @@ fn range<W: Word>(first: W, last: W) -> Range<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::RangeInclusive;
+
     use crate::channel::{Drop, Forward, Pass};
     use crate::dispatch::dimensions::Arrival;
     use crate::interface::{InterfaceId, Role};
@@ -235,6 +232,18 @@ mod tests {
         from = "192.0.2.66"
         channel = "drop"
     "#;
+
+    /// Ports of one external address.
+    fn claimed(channel: ChannelId, ports: &[RangeInclusive<u16>]) -> Claim {
+        let external = Ipv4Addr::new(198, 51, 100, 7);
+        Claim {
+            channel,
+            name: String::new(),
+            addresses: external..=external,
+            ports: ports.to_vec(),
+            interface: None,
+        }
+    }
 
     fn headers(source: &str, source_port: u16, destination: &str, destination_port: u16) -> Headers {
         Headers {
@@ -272,8 +281,7 @@ mod tests {
         let drop = channels.register("drop", Box::new(Drop)).unwrap();
         let pass = channels.register("pass", Box::new(Pass)).unwrap();
         let routed = channels.register("routed", Box::new(Forward)).unwrap();
-        let external = Ipv4Addr::new(198, 51, 100, 7);
-        let rules = rule_set(&config, &channels, &[(drop, vec![external])]).unwrap();
+        let rules = rule_set(&config, &channels, &[claimed(drop, &[])]).unwrap();
         let decide = |source, source_port, destination, destination_port| {
             let role = if destination == "192.0.2.1" {
                 Role::Inside
@@ -337,8 +345,11 @@ mod tests {
         channels.register("pass", Box::new(Pass)).unwrap();
         let first = channels.register("first", Box::new(Forward)).unwrap();
         let second = channels.register("second", Box::new(Forward)).unwrap();
-        let address = vec![Ipv4Addr::new(198, 51, 100, 7)];
-        let rules = rule_set(&config, &channels, &[(first, address.clone()), (second, address)]).unwrap();
+        let claims = [
+            claimed(first, &[1024..=1999, 4000..=4999]),
+            claimed(second, &[2000..=2999]),
+        ];
+        let rules = rule_set(&config, &channels, &claims).unwrap();
         let from_outside = |port| {
             decide(
                 &rules,

@@ -227,9 +227,17 @@ fn rfc_5508_4_an_error_about_nothing_known_is_dropped() {
         assert_eq!(nat.outside(&bytes).dropped(), unrelated);
     }
     // To another of the external addresses than the one that the packet had.
-    let mut nat = NatBox::new(|settings| settings.external.push(host("192.0.2.8")));
-    nat.open(Body::Udp, at(INSIDE), at(SERVER));
-    let bytes = error(3, 3, ROUTER, host("192.0.2.8"), &sent(Body::Udp));
+    let both = [EXTERNAL, host("192.0.2.8")];
+    let mut nat = NatBox::new(|settings| settings.external = both.map(|address| address..=address).to_vec());
+    let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));
+    let other = both[usize::from(*external.ip() == both[0])];
+    let bytes = error(
+        3,
+        3,
+        ROUTER,
+        other,
+        &ip_packet(Body::Udp, external, at(SERVER), b"sent"),
+    );
     assert_eq!(nat.outside(&bytes).dropped(), unrelated);
     // An error about an error, and about a protocol without ports.
     let mut nat = open(ECHO);

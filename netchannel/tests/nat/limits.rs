@@ -126,6 +126,7 @@ fn a_listing_says_what_there_is() {
             "filtering": "endpoint-independent",
             "mappings": { "tcp": 1, "udp": 0, "icmp": 0 },
             "ports_per_protocol": 31744,
+            "ports_held": 0,
             "sessions": 2,
             "max_mappings": 65536,
             "max_sessions": 262144,

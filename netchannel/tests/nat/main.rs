@@ -11,6 +11,7 @@ mod limits;
 mod model;
 mod mutation;
 mod packets;
+mod ports;
 mod routing;
 mod tcp;
 mod udp;

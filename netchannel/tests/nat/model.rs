@@ -17,6 +17,8 @@ const OUT: usize = 0;
 const IN: usize = 1;
 const FIRST_PORT: u16 = 2000;
 const PORTS: u16 = 12;
+/// How long a UDP port is held after its mapping.
+const HOLD: Duration = Duration::from_secs(120);
 
 /// What TCP has shown, by direction.
 #[derive(Clone, Copy, Default)]
@@ -40,8 +42,18 @@ struct Mapping {
     sessions: Vec<Session>,
 }
 
+/// The port of a UDP mapping that ended.
+struct Held {
+    port: u16,
+    /// Nobody may have it before this.
+    until: Time,
+    /// Once the translator was told of the end: when it frees the port at the latest.
+    at_latest: Option<Time>,
+}
+
 struct Model {
     mappings: Vec<Mapping>,
+    held: Vec<Held>,
     filtering: Filtering,
     refresh_inbound: bool,
     now: Time,
@@ -131,12 +143,33 @@ impl Model {
         let before = self.mappings.len();
         for mapping in &mut self.mappings {
             let protocol = mapping.protocol;
-            mapping
-                .sessions
-                .retain(|session| now.since(session.active).as_secs() < session.timeout(protocol));
+            let ends = |session: &Session| session.active + Duration::from_secs(session.timeout(protocol));
+            let last = mapping.sessions.iter().map(ends).max();
+            mapping.sessions.retain(|session| now < ends(session));
+            if mapping.sessions.is_empty()
+                && protocol == 17
+                && self.filtering == Filtering::EndpointIndependent
+            {
+                self.held.push(Held {
+                    port: mapping.external.port(),
+                    until: last.unwrap_or(now) + HOLD,
+                    at_latest: None,
+                });
+            }
         }
         self.mappings.retain(|mapping| !mapping.sessions.is_empty());
         self.is_swept &= self.mappings.len() == before;
+    }
+
+    /// The translator has cleared away what is over.
+    fn sweep(&mut self) {
+        self.expire();
+        self.is_swept = true;
+        let now = self.now;
+        for held in &mut self.held {
+            held.at_latest.get_or_insert(now + HOLD);
+        }
+        self.held.retain(|held| held.at_latest.is_none_or(|at| now < at));
     }
 
     fn find(&self, protocol: u8, is_it: impl Fn(&Mapping) -> bool) -> Option<usize> {
@@ -173,16 +206,30 @@ impl Model {
                         .is_some()
                 };
                 let range = FIRST_PORT..FIRST_PORT + PORTS;
-                let held = !self.is_swept && chosen.is_none();
-                if held || range.clone().all(taken) {
+                let held = |port| protocol == 17 && self.held.iter().any(|held| held.port == port);
+                let unknown = !self.is_swept && chosen.is_none();
+                if unknown
+                    || range
+                        .clone()
+                        .all(|port| taken(port) || chosen.is_none() && held(port))
+                {
                     return Err(DropReason::NatPortsExhausted);
                 }
                 let external = chosen.expect("a port is free, so the packet must leave");
+                let port = external.port();
                 assert_eq!(*external.ip(), EXTERNAL);
-                assert!(range.contains(&external.port()) && !taken(external.port()));
+                assert!(range.contains(&port) && !taken(port));
+                let too_early = |held: &Held| held.port == port && self.now < held.until;
+                assert!(
+                    protocol != 17 || !self.held.iter().any(too_early),
+                    "{port} is held"
+                );
                 let wanted = inside.port();
-                let could_keep = self.is_swept && range.contains(&wanted) && !taken(wanted);
-                assert!(external.port() == wanted || !could_keep);
+                let could_keep = self.is_swept && range.contains(&wanted) && !taken(wanted) && !held(wanted);
+                assert!(port == wanted || !could_keep);
+                if protocol == 17 {
+                    self.held.retain(|held| held.port != port);
+                }
                 self.mappings.push(Mapping {
                     protocol,
                     inside,
@@ -398,6 +445,7 @@ fn run(steps: Vec<Step>, filtering: Filtering, refresh_inbound: bool) {
     });
     let mut model = Model {
         mappings: Vec::new(),
+        held: Vec::new(),
         filtering,
         refresh_inbound,
         now: nat.test.now,
@@ -479,8 +527,7 @@ fn run(steps: Vec<Step>, filtering: Filtering, refresh_inbound: bool) {
                     nat.leap(Duration::from_nanos(1_000_000_000 - beyond));
                     nat.test.dispatcher.tick(nat.test.now);
                     model.now = nat.test.now;
-                    model.expire();
-                    model.is_swept = true;
+                    model.sweep();
                     let answers = nat.test.wan.sent_all();
                     let mut answered: Vec<_> = answers.iter().map(|answer| ends(&quoted(answer))).collect();
                     answered.sort();
@@ -560,7 +607,7 @@ fn compare_listings(nat: &NatBox, model: &Model, context: &str) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// X-2, RFC 4787 REQ-1, -3, -5, -8, -9, -11 and -12, RFC 3022 §5.
+    /// X-2, 4787-1, 4787-3, 4787-5, 4787-8, 4787-9, 4787-11, 4787-12, 6888-8, 3022-5.
     #[test]
     fn agrees_with_the_model(
         steps in proptest::collection::vec(step(), 1..150),

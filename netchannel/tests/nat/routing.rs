@@ -11,7 +11,7 @@ use crate::packets::*;
 
 /// A translator whose external address is the box's own.
 fn own() -> NatBox {
-    NatBox::new(|settings| settings.external = vec![OWN])
+    NatBox::new(|settings| settings.external = vec![OWN..=OWN])
 }
 
 #[test]

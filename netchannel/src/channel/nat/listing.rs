@@ -1,6 +1,8 @@
 //! What `show channels` and `show mappings` say about a translator.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -25,24 +27,24 @@ pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String,
         .map(|&protocol| (protocol.name(), table.mappings.count(protocol)))
         .collect();
     let ports: Vec<String> = pool
-        .ranges()
+        .port_ranges()
         .iter()
-        .map(|(first, last)| format!("{first}-{last}"))
+        .map(|ports| format!("{}-{}", ports.start(), ports.end()))
         .collect();
-    let addresses: Vec<String> = pool.addresses().map(|address| address.to_string()).collect();
+    let addresses: Vec<String> = settings.external.iter().map(range_name).collect();
     let filtering = match settings.filtering {
         Filtering::EndpointIndependent => "endpoint-independent",
         Filtering::AddressDependent => "address-dependent",
         Filtering::AddressAndPortDependent => "address-and-port-dependent",
     };
-    let ports_per_protocol = u64::from(pool.ranges().len()) * addresses.len() as u64;
     BTreeMap::from([
         ("external", json!(addresses)),
         ("ports", json!(ports)),
         ("filtering", json!(filtering)),
         // A mapping has one external port, so these are the ports in use as well.
         ("mappings", json!(counts)),
-        ("ports_per_protocol", json!(ports_per_protocol)),
+        ("ports_per_protocol", json!(pool.ports_per_protocol())),
+        ("ports_held", json!(pool.held())),
         ("sessions", json!(table.session_count())),
         ("max_mappings", json!(settings.max_mappings)),
         ("max_sessions", json!(settings.max_sessions)),
@@ -50,6 +52,14 @@ pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String,
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
+}
+
+fn range_name(range: &RangeInclusive<Ipv4Addr>) -> String {
+    if range.start() == range.end() {
+        range.start().to_string()
+    } else {
+        format!("{}-{}", range.start(), range.end())
+    }
 }
 
 /// A page of mappings, from number `after` on, without the channel's name.

@@ -11,6 +11,8 @@ use rand::rngs::StdRng;
 use super::chain::NONE;
 use super::flow::{Endpoint, Protocol};
 use super::pool::{AddressId, Pool};
+use super::ports::{Choice, FreePorts};
+use super::settings::{NatSettings, Pooling};
 use super::slab::Slab;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
@@ -25,7 +27,6 @@ pub(super) struct Mapping {
     /// Sessions in its list, and the head of the list.
     pub(super) sessions: u32,
     pub(super) first_session: u32,
-    address: AddressId,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,21 +53,37 @@ pub(super) struct Mappings {
     hosts: HashMap<Ipv4Addr, Host, RandomState>,
     pub(super) pool: Pool,
     count: [u32; 3],
+    pooling: Pooling,
+    /// By protocol: whether external ports are held back from reuse when their mapping ends.
+    holds: [bool; 3],
     limit: u32,
     random: StdRng,
 }
 
 impl Mappings {
-    pub(super) fn new(pool: Pool, limit: u32, random: StdRng) -> Self {
-        let ports = pool.ranges().len() as usize * pool.addresses().count() * Protocol::ALL.len();
-        let capacity = ports.min(limit as usize);
+    pub(super) fn new(settings: &NatSettings, mut random: StdRng) -> Self {
+        let pool = Pool::new(
+            settings.external_addresses(),
+            FreePorts::new(&settings.ports, &settings.reserved_ports),
+            Choice {
+                preserve: settings.preserve_ports,
+                parity: settings.preserve_parity,
+                class: settings.preserve_class,
+            },
+            settings.hold,
+            &mut random,
+        );
+        let ports = pool.ports_per_protocol() * Protocol::ALL.len() as u64;
+        let capacity = ports.min(settings.max_mappings.into()) as usize;
         Self {
             table: Slab::with_capacity(capacity),
             by_inside: HashMap::with_capacity_and_hasher(capacity, RandomState::new()),
             hosts: HashMap::with_capacity_and_hasher(capacity, RandomState::new()),
             pool,
             count: [0; 3],
-            limit,
+            pooling: settings.pooling,
+            holds: Protocol::ALL.map(|protocol| settings.holds_ports_of(protocol)),
+            limit: settings.max_mappings,
             random,
         }
     }
@@ -110,15 +127,8 @@ impl Mappings {
         if self.table.len() >= self.limit as usize {
             return Err(DropReason::NatMappingLimit);
         }
-        let address = match self.hosts.get(&inside.address) {
-            Some(host) => Some(host.address),
-            None => self.pool.first_with_room(protocol),
-        };
-        let (address, external) = address
-            .and_then(|address| {
-                let port = self.pool.take(address, protocol, inside.port, &mut self.random)?;
-                Some((address, port))
-            })
+        let (address, external) = self
+            .take_external(protocol, inside)
             .ok_or(DropReason::NatPortsExhausted)?;
         let index = self.table.insert(Mapping {
             protocol,
@@ -127,9 +137,8 @@ impl Mappings {
             opened: now,
             sessions: 0,
             first_session: NONE,
-            address,
         });
-        self.pool.assign(address, protocol, external.port, index);
+        self.pool.assign(protocol, external, index);
         self.by_inside.insert(InsideKey(protocol, inside), index);
         let host = self.hosts.entry(inside.address);
         host.or_insert(Host { address, mappings: 0 }).mappings += 1;
@@ -137,8 +146,28 @@ impl Mappings {
         Ok(index)
     }
 
+    /// Takes an external endpoint, at the host's address if it has one and pooling is paired.
+    fn take_external(&mut self, protocol: Protocol, inside: Endpoint) -> Option<(AddressId, Endpoint)> {
+        let paired = match self.pooling {
+            Pooling::Paired { soft } => self.hosts.get(&inside.address).map(|host| (host.address, soft)),
+            Pooling::Arbitrary => None,
+        };
+        if let Some((address, soft)) = paired {
+            let endpoint = self.pool.take(address, protocol, inside.port, &mut self.random);
+            if endpoint.is_some() || !soft {
+                return endpoint.map(|endpoint| (address, endpoint));
+            }
+        }
+        let address = match self.pooling {
+            Pooling::Paired { .. } => self.pool.address_for(inside.address, protocol),
+            Pooling::Arbitrary => self.pool.any_address(protocol, &mut self.random),
+        }?;
+        let endpoint = self.pool.take(address, protocol, inside.port, &mut self.random)?;
+        Some((address, endpoint))
+    }
+
     /// Ends a mapping.
-    pub(super) fn close(&mut self, index: u32) {
+    pub(super) fn close(&mut self, index: u32, now: Time) {
         let Some(mapping) = self.table.remove(index) else {
             return;
         };
@@ -146,11 +175,11 @@ impl Mappings {
             protocol,
             inside,
             external,
-            address,
             ..
         } = mapping;
         self.by_inside.remove(&InsideKey(protocol, inside));
-        self.pool.free(address, protocol, external.port);
+        let hold = self.holds[protocol as usize];
+        self.pool.free(protocol, external, hold, now);
         self.count[protocol as usize] -= 1;
         if let Some(host) = self.hosts.get_mut(&inside.address) {
             host.mappings -= 1;
@@ -163,7 +192,6 @@ impl Mappings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ports::PortRanges;
     use super::*;
     use rand::SeedableRng;
 
@@ -174,10 +202,14 @@ mod tests {
         }
     }
 
-    fn mappings(limit: u32) -> Mappings {
-        let addresses = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
-        let pool = Pool::new(&addresses, PortRanges::new(&[5000..=5009]));
-        Mappings::new(pool, limit, StdRng::seed_from_u64(1))
+    fn mappings(change: impl FnOnce(&mut NatSettings)) -> Mappings {
+        let addresses = [1, 2].map(|last| Ipv4Addr::new(192, 0, 2, last));
+        let mut settings = NatSettings::new(addresses.to_vec());
+        settings.ports = vec![5000..=5009];
+        settings.hold.count = 0;
+        change(&mut settings);
+        assert_eq!(settings.check(), Ok(()));
+        Mappings::new(&settings, StdRng::seed_from_u64(1))
     }
 
     fn open(mappings: &mut Mappings, inside: Endpoint) -> Result<Endpoint, DropReason> {
@@ -189,44 +221,78 @@ mod tests {
         Ok(external)
     }
 
-    /// RFC 4787 REQ-2, RFC 7857 §4.
+    /// 4787-2, 6888-2, 7857-4.
     #[test]
     fn rfc_4787_2_a_host_keeps_its_address_even_when_that_runs_out_of_ports() {
-        let mut mappings = mappings(100);
-        let first = Ipv4Addr::new(192, 0, 2, 1);
-        for port in 0..9 {
+        let mut mappings = mappings(|_| {});
+        let first = open(&mut mappings, endpoint(2, 0)).unwrap().address;
+        for port in 1..10 {
             assert_eq!(open(&mut mappings, endpoint(2, port)).unwrap().address, first);
         }
-        assert_eq!(open(&mut mappings, endpoint(3, 1)).unwrap().address, first);
-        // The first address is full: old hosts get no more, new ones another address.
+        // The address is full: old hosts get no more, new ones another address.
         assert_eq!(
-            open(&mut mappings, endpoint(2, 9)),
+            open(&mut mappings, endpoint(2, 10)),
             Err(DropReason::NatPortsExhausted)
         );
-        assert_eq!(
-            open(&mut mappings, endpoint(4, 1)).unwrap().address,
-            Ipv4Addr::new(192, 0, 2, 2)
-        );
+        for host in 3..6 {
+            assert_ne!(open(&mut mappings, endpoint(host, 1)).unwrap().address, first);
+        }
         // A host without mappings is free to get any address.
-        let only = mappings.of_inside(Protocol::Udp, endpoint(4, 1)).unwrap();
-        mappings.close(only);
-        let other = mappings.of_inside(Protocol::Udp, endpoint(3, 1)).unwrap();
-        mappings.close(other);
-        assert_eq!(open(&mut mappings, endpoint(4, 1)).unwrap().address, first);
-        assert_eq!(mappings.count(Protocol::Udp), 10);
+        for port in 0..10 {
+            let mapping = mappings.of_inside(Protocol::Udp, endpoint(2, port)).unwrap();
+            mappings.close(mapping, Time::ZERO);
+        }
+        for host in 10..27 {
+            open(&mut mappings, endpoint(host, 1)).unwrap();
+        }
+        assert_eq!(mappings.count(Protocol::Udp), 20);
     }
 
-    /// RFC 6056 §4: a port is kept if it can be, and another one is chosen only on conflict.
+    /// 7857-4: another address only by choice.
+    #[test]
+    fn rfc_7857_4_soft_pairing_takes_another_address_when_the_first_is_full() {
+        let mut mappings = mappings(|settings| settings.pooling = Pooling::Paired { soft: true });
+        let addresses: Vec<_> = (0..20)
+            .map(|port| open(&mut mappings, endpoint(2, port)).unwrap().address)
+            .collect();
+        assert!(addresses[..10].iter().all(|address| *address == addresses[0]));
+        assert!(addresses[10..].iter().all(|address| *address != addresses[0]));
+        assert_eq!(
+            open(&mut mappings, endpoint(2, 20)),
+            Err(DropReason::NatPortsExhausted)
+        );
+    }
+
+    /// 6888-2: pooling can be chosen.
+    #[test]
+    fn rfc_6888_2_arbitrary_pooling_uses_all_addresses_for_one_host() {
+        let mut mappings = mappings(|settings| settings.pooling = Pooling::Arbitrary);
+        let addresses: Vec<_> = (0..20)
+            .map(|port| open(&mut mappings, endpoint(2, port)).unwrap().address)
+            .collect();
+        assert!(addresses[..10].iter().any(|address| *address != addresses[0]));
+        assert_eq!(
+            open(&mut mappings, endpoint(3, 20)),
+            Err(DropReason::NatPortsExhausted)
+        );
+    }
+
+    /// 6056-4b: a port is kept if it can be, and another one is chosen only on conflict; 6056-4a: never kept by choice.
     #[test]
     fn rfc_6056_4b_ports_are_preserved_while_free() {
-        let mut mappings = mappings(100);
-        assert_eq!(open(&mut mappings, endpoint(2, 5005)).unwrap().port, 5005);
-        assert_ne!(open(&mut mappings, endpoint(3, 5005)).unwrap().port, 5005);
+        let mut mappings = mappings(|_| {});
+        let first = open(&mut mappings, endpoint(2, 5005)).unwrap();
+        assert_eq!(first.port, 5005);
+        let mut conflicts = (3..9).map(|host| open(&mut mappings, endpoint(host, 5005)).unwrap());
+        assert!(conflicts.any(|other| other.address == first.address && other.port != 5005));
+        let mut obfuscated = self::mappings(|settings| settings.preserve_ports = false);
+        let ports = (0..10).map(|number| open(&mut obfuscated, endpoint(2, 5000 + number)).unwrap().port);
+        assert!(!ports.is_sorted());
     }
 
     #[test]
     fn the_limit_holds() {
-        let mut mappings = mappings(1);
+        let mut mappings = mappings(|settings| settings.max_mappings = 1);
         open(&mut mappings, endpoint(2, 1)).unwrap();
         assert_eq!(
             open(&mut mappings, endpoint(2, 2)),
@@ -236,6 +302,6 @@ mod tests {
 
     #[test]
     fn a_mapping_is_as_large_as_the_documentation_says() {
-        assert!(size_of::<Mapping>() <= 40, "{}", size_of::<Mapping>());
+        assert!(size_of::<Mapping>() <= 32, "{}", size_of::<Mapping>());
     }
 }

@@ -26,7 +26,10 @@ mod timers;
 mod translate;
 mod unsolicited;
 
-pub use settings::{Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, NatSettings, SettingsError, Timeouts};
+pub use settings::{
+    Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, NatSettings, Pooling, PortHold,
+    SettingsError, Timeouts,
+};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

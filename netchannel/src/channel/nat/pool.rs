@@ -1,58 +1,87 @@
-//! The external addresses: which port of which address belongs to which mapping.
+//! The external addresses: which port of which address belongs to which mapping, and which address a host gets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use ahash::RandomState;
+use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::flow::{Endpoint, Protocol};
-use super::ports::{FreePorts, PortRanges};
+use super::ports::{Choice, FreePorts};
+use super::settings::PortHold;
+use crate::time::Time;
 
 /// Number of an external address, from 0.
 pub(super) type AddressId = u32;
 
-/// All external addresses with their ports.
+/// All external addresses with their ports. Memory for the ports of an address is taken when it gets its first mapping of a protocol.
 pub(super) struct Pool {
-    ranges: PortRanges,
+    /// The ports that may be given out, the same at every address.
+    usable: FreePorts,
     addresses: Vec<ExternalAddress>,
     by_address: HashMap<Ipv4Addr, AddressId, RandomState>,
+    /// By protocol: the addresses that have a free port.
+    with_room: [AddressSet; 3],
+    /// Which addresses a host may get, by its own.
+    preference: RandomState,
+    choice: Choice,
+    hold: PortHold,
+    /// Ports that nobody may have yet, the one that is free first in front.
+    held: VecDeque<Held>,
 }
 
 struct ExternalAddress {
     address: Ipv4Addr,
     /// By protocol.
-    ports: [Ports; 3],
+    ports: [Option<Ports>; 3],
 }
 
 struct Ports {
     free: FreePorts,
-    /// For each port by its number, the mapping that has it plus 1; 0 for none.
+    /// For each port, the mapping that has it plus 1; 0 for none. The pages of ports that were never used take no memory.
     mappings: Vec<u32>,
 }
 
+/// A port between two mappings.
+struct Held {
+    until: Time,
+    address: AddressId,
+    protocol: Protocol,
+    port: u16,
+}
+
 impl Pool {
-    pub(super) fn new(addresses: &[Ipv4Addr], ranges: PortRanges) -> Self {
-        let ports = || Ports {
-            free: FreePorts::new(&ranges),
-            mappings: vec![0; ranges.len() as usize],
-        };
+    pub(super) fn new(
+        addresses: impl Iterator<Item = Ipv4Addr>,
+        usable: FreePorts,
+        choice: Choice,
+        hold: PortHold,
+        random: &mut StdRng,
+    ) -> Self {
+        let addresses: Vec<ExternalAddress> = addresses
+            .map(|address| ExternalAddress {
+                address,
+                ports: [None, None, None],
+            })
+            .collect();
         let by_address = addresses
             .iter()
             .enumerate()
-            .map(|(id, &address)| (address, id as AddressId))
+            .map(|(id, external)| (external.address, id as AddressId))
             .collect();
-        let addresses = addresses
-            .iter()
-            .map(|&address| ExternalAddress {
-                address,
-                ports: [ports(), ports(), ports()],
-            })
-            .collect();
+        let with_room = AddressSet::all(if usable.len() > 0 { addresses.len() } else { 0 });
+        let mut seed = || random.random();
         Self {
-            ranges,
-            addresses,
+            usable,
             by_address,
+            with_room: [with_room.clone(), with_room.clone(), with_room],
+            addresses,
+            preference: RandomState::with_seeds(seed(), seed(), seed(), seed()),
+            choice,
+            hold,
+            held: VecDeque::with_capacity(hold.count as usize),
         }
     }
 
@@ -64,32 +93,60 @@ impl Pool {
 
     /// Whether ports of this number are given out.
     pub(super) fn has_port(&self, port: u16) -> bool {
-        self.ranges.number(port).is_some()
+        self.usable.contains(port)
     }
 
-    pub(super) fn ranges(&self) -> &PortRanges {
-        &self.ranges
+    /// The ports that are given out.
+    pub(super) fn port_ranges(&self) -> Vec<RangeInclusive<u16>> {
+        self.usable.ranges()
     }
 
-    pub(super) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        self.addresses.iter().map(|external| external.address)
+    /// Ports, or identifiers, that there are for each protocol.
+    pub(super) fn ports_per_protocol(&self) -> u64 {
+        u64::from(self.usable.len()) * self.addresses.len() as u64
     }
 
-    /// The mapping that has this endpoint. O(log ranges).
+    /// Ports that are held back from reuse.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The mapping that has this endpoint. O(1).
     #[inline]
     pub(super) fn mapping(&self, protocol: Protocol, endpoint: Endpoint) -> Option<u32> {
         let &id = self.by_address.get(&endpoint.address)?;
-        let number = self.ranges.number(endpoint.port)?;
-        let mappings = &self.addresses[id as usize].ports[protocol as usize].mappings;
-        mappings[number as usize].checked_sub(1)
+        let ports = self.addresses[id as usize].ports[protocol as usize].as_ref()?;
+        ports.mappings[usize::from(endpoint.port)].checked_sub(1)
     }
 
-    /// The first address with a free port.
-    pub(super) fn first_with_room(&self, protocol: Protocol) -> Option<AddressId> {
-        self.addresses
-            .iter()
-            .position(|external| external.ports[protocol as usize].free.taken() < self.ranges.len())
-            .map(|id| id as AddressId)
+    /// An address with a free port for a host that has none yet: of two that the host's own address leads to, the one with more free ports, so
+    /// that the load spreads and a host that comes again often gets the same; if both are full, the next one that is not. O(1).
+    pub(super) fn address_for(&self, inside: Ipv4Addr, protocol: Protocol) -> Option<AddressId> {
+        let hash = self.preference.hash_one(inside.to_bits());
+        let count = self.addresses.len() as u64;
+        let candidates = [hash >> 32, hash & 0xffff_ffff].map(|half| ((half * count) >> 32) as AddressId);
+        self.roomier(candidates, protocol)
+    }
+
+    /// The roomier one of two addresses drawn by lot. O(1).
+    pub(super) fn any_address(&self, protocol: Protocol, random: &mut StdRng) -> Option<AddressId> {
+        let count = self.addresses.len() as AddressId;
+        let candidates = [random.random_range(0..count), random.random_range(0..count)];
+        self.roomier(candidates, protocol)
+    }
+
+    fn roomier(&self, [first, second]: [AddressId; 2], protocol: Protocol) -> Option<AddressId> {
+        let best = if self.free_at(second, protocol) > self.free_at(first, protocol) {
+            second
+        } else {
+            first
+        };
+        self.with_room[protocol as usize].next_from(best)
+    }
+
+    fn free_at(&self, id: AddressId, protocol: Protocol) -> u32 {
+        let ports = self.addresses[id as usize].ports[protocol as usize].as_ref();
+        ports.map_or(self.usable.len(), |ports| ports.free.len())
     }
 
     /// Takes a port of an address, `wanted` if possible. It belongs to no mapping yet.
@@ -101,28 +158,256 @@ impl Pool {
         random: &mut StdRng,
     ) -> Option<Endpoint> {
         let external = &mut self.addresses[id as usize];
-        let port = external.ports[protocol as usize]
-            .free
-            .take(wanted, &self.ranges, random)?;
+        let ports = external.ports[protocol as usize].get_or_insert_with(|| Ports {
+            free: self.usable.clone(),
+            mappings: vec![0; 1 << 16],
+        });
+        let port = ports.free.take(wanted, (0, u16::MAX), self.choice, random)?;
+        if ports.free.len() == 0 {
+            self.with_room[protocol as usize].remove(id);
+        }
         Some(Endpoint {
             address: external.address,
             port,
         })
     }
 
-    /// Says which mapping a port that was taken belongs to.
-    pub(super) fn assign(&mut self, id: AddressId, protocol: Protocol, port: u16, mapping: u32) {
-        if let Some(number) = self.ranges.number(port) {
-            self.addresses[id as usize].ports[protocol as usize].mappings[number as usize] = mapping + 1;
+    /// Says which mapping an endpoint that was taken belongs to.
+    pub(super) fn assign(&mut self, protocol: Protocol, endpoint: Endpoint, mapping: u32) {
+        if let Some((_, ports)) = self.ports_of(protocol, endpoint.address) {
+            ports.mappings[usize::from(endpoint.port)] = mapping + 1;
         }
     }
 
-    /// Gives a port back.
-    pub(super) fn free(&mut self, id: AddressId, protocol: Protocol, port: u16) {
-        let ports = &mut self.addresses[id as usize].ports[protocol as usize];
-        if let Some(number) = self.ranges.number(port) {
-            ports.mappings[number as usize] = 0;
-            ports.free.free(port, &self.ranges);
+    /// Takes an endpoint from its mapping. If it is to be held, nobody gets it for a while; of too many held ones the oldest is free at
+    /// once (RFC 6888 REQ-8).
+    pub(super) fn free(&mut self, protocol: Protocol, endpoint: Endpoint, hold: bool, now: Time) {
+        let Some((id, ports)) = self.ports_of(protocol, endpoint.address) else {
+            return;
+        };
+        ports.mappings[usize::from(endpoint.port)] = 0;
+        if !hold || self.hold.count == 0 || self.hold.time.is_zero() {
+            return self.put(id, protocol, endpoint.port);
+        }
+        if self.held.len() >= self.hold.count as usize
+            && let Some(oldest) = self.held.pop_front()
+        {
+            self.put(oldest.address, oldest.protocol, oldest.port);
+        }
+        self.held.push_back(Held {
+            until: now + self.hold.time,
+            address: id,
+            protocol,
+            port: endpoint.port,
+        });
+    }
+
+    /// Frees held ports whose time is over, up to `limit`.
+    pub(super) fn release(&mut self, now: Time, limit: usize) {
+        for _ in 0..limit {
+            if self.held.front().is_none_or(|held| now < held.until) {
+                return;
+            }
+            let Some(held) = self.held.pop_front() else {
+                return;
+            };
+            self.put(held.address, held.protocol, held.port);
+        }
+    }
+
+    fn put(&mut self, id: AddressId, protocol: Protocol, port: u16) {
+        if let Some(ports) = &mut self.addresses[id as usize].ports[protocol as usize] {
+            ports.free.put(port);
+            self.with_room[protocol as usize].insert(id);
+        }
+    }
+
+    fn ports_of(&mut self, protocol: Protocol, address: Ipv4Addr) -> Option<(AddressId, &mut Ports)> {
+        let &id = self.by_address.get(&address)?;
+        let ports = self.addresses[id as usize].ports[protocol as usize].as_mut()?;
+        Some((id, ports))
+    }
+}
+
+/// A set of address numbers: a bit for each, and one for each 64 of them that has one, so that the next member is found in at most some
+/// thousand words of the 65,536 addresses that there may be, most often in two.
+#[derive(Clone)]
+struct AddressSet {
+    words: Vec<u64>,
+    /// A bit for each word that is not 0.
+    summary: Vec<u64>,
+}
+
+impl AddressSet {
+    /// The numbers below `count`.
+    fn all(count: usize) -> Self {
+        let mut set = Self {
+            words: vec![0; count.div_ceil(64)],
+            summary: vec![0; count.div_ceil(64 * 64)],
+        };
+        for id in 0..count {
+            set.insert(id as AddressId);
+        }
+        set
+    }
+
+    fn insert(&mut self, id: AddressId) {
+        let word = id as usize / 64;
+        self.words[word] |= 1 << (id % 64);
+        self.summary[word / 64] |= 1 << (word % 64);
+    }
+
+    fn remove(&mut self, id: AddressId) {
+        let word = id as usize / 64;
+        self.words[word] &= !(1 << (id % 64));
+        if self.words[word] == 0 {
+            self.summary[word / 64] &= !(1 << (word % 64));
+        }
+    }
+
+    /// The first member from `id` on, from 0 on if there is none.
+    fn next_from(&self, id: AddressId) -> Option<AddressId> {
+        let after = |id: usize| -> Option<usize> {
+            let word = id / 64;
+            let here = self.words.get(word)? & (u64::MAX << (id % 64));
+            if here != 0 {
+                return Some(word * 64 + here.trailing_zeros() as usize);
+            }
+            let word = next_bit(&self.summary, word + 1)?;
+            Some(word * 64 + self.words[word].trailing_zeros() as usize)
+        };
+        after(id as usize).or_else(|| after(0)).map(|id| id as AddressId)
+    }
+}
+
+/// The first bit that is set from `bit` on.
+fn next_bit(words: &[u64], bit: usize) -> Option<usize> {
+    let first = words.get(bit / 64)? & (u64::MAX << (bit % 64));
+    if first != 0 {
+        return Some(bit / 64 * 64 + first.trailing_zeros() as usize);
+    }
+    let later = words.iter().enumerate().skip(bit / 64 + 1);
+    let (index, word) = later.into_iter().find(|(_, word)| **word != 0)?;
+    Some(index * 64 + word.trailing_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    const CHOICE: Choice = Choice {
+        preserve: true,
+        parity: false,
+        class: true,
+    };
+
+    fn pool(addresses: u32, ports: RangeInclusive<u16>, hold: PortHold) -> (Pool, StdRng) {
+        let mut random = StdRng::seed_from_u64(1);
+        let first = Ipv4Addr::new(198, 18, 0, 0).to_bits();
+        let addresses = (0..addresses).map(|number| Ipv4Addr::from_bits(first + number));
+        let pool = Pool::new(
+            addresses,
+            FreePorts::new(&[ports], &[]),
+            CHOICE,
+            hold,
+            &mut random,
+        );
+        (pool, random)
+    }
+
+    fn host(number: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 0).to_bits() + number)
+    }
+
+    /// 6888-3: hosts spread over a large pool, evenly enough that no address has twice its share.
+    #[test]
+    fn rfc_6888_3_hosts_spread_over_all_addresses() {
+        let (mut pool, mut random) = pool(256, 1024..=65535, PortHold::default());
+        let mut hosts = vec![0u32; 256];
+        for number in 0..256 * 64 {
+            let id = pool.address_for(host(number), Protocol::Udp).unwrap();
+            assert!(pool.take(id, Protocol::Udp, 5000, &mut random).is_some());
+            hosts[id as usize] += 1;
+        }
+        assert!(hosts.iter().all(|count| (1..128).contains(count)), "{hosts:?}");
+    }
+
+    /// 6888-13: the last port of the last address is found.
+    #[test]
+    fn rfc_6888_13_every_port_of_every_address_is_used() {
+        let (mut pool, mut random) = pool(300, 2000..=2009, PortHold::default());
+        let mut taken = BTreeSet::new();
+        for number in 0..3000 {
+            let id = pool.address_for(host(number), Protocol::Tcp).unwrap();
+            taken.insert(pool.take(id, Protocol::Tcp, 2000, &mut random).unwrap());
+        }
+        assert_eq!(taken.len(), 3000);
+        assert_eq!(pool.address_for(host(1), Protocol::Tcp), None);
+        assert!(pool.address_for(host(1), Protocol::Udp).is_some());
+        let endpoint = *taken.iter().nth(1234).unwrap();
+        pool.free(Protocol::Tcp, endpoint, false, Time::ZERO);
+        let id = pool.address_for(host(1), Protocol::Tcp).unwrap();
+        assert_eq!(pool.take(id, Protocol::Tcp, 9, &mut random), Some(endpoint));
+    }
+
+    /// 6888-8: a port is held for its time, and not longer; of too many the oldest goes first.
+    #[test]
+    fn rfc_6888_8_a_freed_port_is_held() {
+        let hold = PortHold {
+            time: Duration::from_secs(120),
+            count: 2,
+        };
+        let (mut pool, mut random) = pool(1, 2000..=2002, hold);
+        let now = Time::from_secs(1000);
+        let mut take = |pool: &mut Pool| pool.take(0, Protocol::Udp, 2000, &mut random).map(|it| it.port);
+        let address = pool.addresses[0].address;
+        let endpoint = |port| Endpoint { address, port };
+        assert!((0..3).all(|_| take(&mut pool).is_some()));
+        pool.free(Protocol::Udp, endpoint(2000), true, now);
+        let later = now + Duration::from_secs(119);
+        pool.release(later, 9);
+        assert_eq!(take(&mut pool), None);
+        pool.release(later + Duration::from_secs(1), 9);
+        assert_eq!(take(&mut pool), Some(2000));
+        for port in [2001, 2002] {
+            pool.free(Protocol::Udp, endpoint(port), true, later);
+        }
+        assert_eq!((pool.held(), take(&mut pool)), (2, None));
+        pool.free(Protocol::Udp, endpoint(2000), true, later);
+        assert_eq!((pool.held(), take(&mut pool)), (2, Some(2001)));
+    }
+
+    proptest! {
+        #[test]
+        fn address_set_agrees_with_a_set(
+            count in 1usize..9000,
+            operations in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..300),
+        ) {
+            let mut set = AddressSet::all(count);
+            let mut model: BTreeSet<u32> = (0..count as u32).collect();
+            // So that there are large holes.
+            for id in 0..count as u32 {
+                if id % 4099 != 7 {
+                    set.remove(id);
+                    model.remove(&id);
+                }
+            }
+            for (index, insert) in operations {
+                let id = index.index(count) as u32;
+                if insert {
+                    set.insert(id);
+                    model.insert(id);
+                } else {
+                    set.remove(id);
+                    model.remove(&id);
+                }
+                let expected = model.range(id / 2..).next().or(model.first()).copied();
+                prop_assert_eq!(set.next_from(id / 2), expected);
+            }
         }
     }
 }

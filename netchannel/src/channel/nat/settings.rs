@@ -4,7 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::flow::Protocol;
+use super::ports::FreePorts;
 use crate::dispatch::is_possible_source;
+
+/// The most external addresses that a translator can have.
+pub const MOST_ADDRESSES: u32 = 1 << 16;
 
 /// The most mappings and the most sessions that a translator can be told to hold.
 pub const HIGHEST_LIMIT: u32 = 1 << 26;
@@ -12,11 +17,25 @@ pub const HIGHEST_LIMIT: u32 = 1 << 26;
 /// Settings of a translator. [`NatSettings::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatSettings {
-    /// External addresses, at least one. New inside hosts get the first one that has a free port, and keep it as long as they
-    /// have mappings (paired pooling, RFC 4787 REQ-2).
-    pub external: Vec<Ipv4Addr>,
+    /// External addresses: ranges in any order, none of them overlapping, 1 to [`MOST_ADDRESSES`] addresses in all.
+    pub external: Vec<RangeInclusive<Ipv4Addr>>,
+    /// Which of them a host gets. Default: paired, not soft.
+    pub pooling: Pooling,
     /// External ports, and identifiers of ICMP queries, 1 to 65535. Ranges may overlap. Default: 1024 to 32767, what Linux leaves free.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// Those of `ports` that are never given out. Default: none.
+    pub reserved_ports: Vec<RangeInclusive<u16>>,
+    /// Whether a mapping gets the port of its inside host, if that is free at the external address. Default: true. Else, and
+    /// whenever it isn't free, the port is drawn by lot (RFC 6056 §4).
+    pub preserve_ports: bool,
+    /// Whether even ports get even ones and odd ports odd ones, as long as there are any (RFC 4787 REQ-4; RFC 7857 §8 lets it be
+    /// off). Default: false.
+    pub preserve_parity: bool,
+    /// Whether well-known ports, up to 1023, get well-known ones and others get others, as long as there are any (RFC 4787 REQ-3 (a)). Default:
+    /// true.
+    pub preserve_class: bool,
+    /// How long a port is held back from reuse.
+    pub hold: PortHold,
     /// Which outside hosts may send through a mapping. Default: any.
     pub filtering: Filtering,
     /// Whether inbound packets keep a mapping for UDP or an ICMP query alive (RFC 4787 REQ-6). TCP always counts both directions.
@@ -39,8 +58,14 @@ impl NatSettings {
     /// Settings with these external addresses and the defaults for all else.
     pub fn new(external: Vec<Ipv4Addr>) -> Self {
         Self {
-            external,
+            external: external.into_iter().map(|address| address..=address).collect(),
+            pooling: Pooling::Paired { soft: false },
             ports: vec![1024..=32767],
+            reserved_ports: Vec::new(),
+            preserve_ports: true,
+            preserve_parity: false,
+            preserve_class: true,
+            hold: PortHold::default(),
             filtering: Filtering::EndpointIndependent,
             refresh_inbound: true,
             answer_unsolicited: true,
@@ -50,21 +75,52 @@ impl NatSettings {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
-        if self.external.is_empty() {
+    /// The external addresses one by one.
+    pub(super) fn external_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.external
+            .iter()
+            .flat_map(|range| (range.start().to_bits()..=range.end().to_bits()).map(Ipv4Addr::from_bits))
+    }
+
+    /// Whether the external ports of a protocol are held when their mapping ends. Only UDP lets in whoever sends, and does not see the end.
+    pub(super) fn holds_ports_of(&self, protocol: Protocol) -> bool {
+        protocol == Protocol::Udp && self.filtering == Filtering::EndpointIndependent
+    }
+
+    fn check_external(&self) -> Result<(), SettingsError> {
+        let mut sorted: Vec<(Ipv4Addr, Ipv4Addr)> = self
+            .external
+            .iter()
+            .map(|range| (*range.start(), *range.end()))
+            .collect();
+        sorted.sort_unstable();
+        let mut count = 0;
+        for &(first, last) in &sorted {
+            if first > last {
+                return Err(SettingsError::AddressRange { first, last });
+            }
+            count += u64::from(last.to_bits() - first.to_bits()) + 1;
+        }
+        if count == 0 {
             return Err(SettingsError::NoExternalAddress);
         }
-        for (number, &address) in self.external.iter().enumerate() {
-            if !is_possible_source(IpAddr::V4(address)) {
-                return Err(SettingsError::NotUnicast(address));
-            }
-            if self.external[..number].contains(&address) {
-                return Err(SettingsError::AddressTwice(address));
-            }
+        if count > u64::from(MOST_ADDRESSES) {
+            return Err(SettingsError::TooManyAddresses { count });
         }
-        if self.ports.is_empty() {
-            return Err(SettingsError::NoPorts);
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[1].0 <= pair[0].1) {
+            return Err(SettingsError::AddressTwice(pair[1].0));
         }
+        match self
+            .external_addresses()
+            .find(|&address| !is_possible_source(IpAddr::V4(address)))
+        {
+            Some(address) => Err(SettingsError::NotUnicast(address)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
+        self.check_external()?;
         for range in &self.ports {
             if *range.start() == 0 || range.is_empty() {
                 return Err(SettingsError::PortRange {
@@ -72,6 +128,10 @@ impl NatSettings {
                     last: *range.end(),
                 });
             }
+        }
+        let usable = FreePorts::new(&self.ports, &self.reserved_ports);
+        if usable.len() == 0 {
+            return Err(SettingsError::NoPorts);
         }
         let Timeouts {
             udp,
@@ -111,6 +171,38 @@ impl NatSettings {
             }
         }
         Ok(())
+    }
+}
+
+/// Which external address a mapping gets (RFC 4787 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// All mappings of an inside host get the same address as long as it has any (RFC 4787 REQ-2, RFC 6888 REQ-2).
+    Paired {
+        /// When that has no free port, another one is taken; else the mapping is refused (RFC 7857 §4).
+        soft: bool,
+    },
+    /// Each mapping gets any.
+    Arbitrary,
+}
+
+/// How long the external port of a UDP mapping that ended is nobody's, where any outside host may send to mappings: what is still
+/// on its way to the old mapping would come to the new one (RFC 6888 REQ-8). Ports of TCP, whose connections are tracked, and of mappings that
+/// only known hosts may send to, are free at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortHold {
+    /// How long; zero for not at all. Default: 120 seconds.
+    pub time: Duration,
+    /// Ports held at one time; if there are more, the one that was held longest is free at once. Default: 16,384. Each takes 16 bytes.
+    pub count: u32,
+}
+
+impl Default for PortHold {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(120),
+            count: 16_384,
+        }
     }
 }
 
@@ -184,8 +276,22 @@ pub enum SettingsError {
     /// An external address is there twice.
     #[error("the external address {0} is there twice; give each address once")]
     AddressTwice(Ipv4Addr),
-    /// The list of ports is empty.
-    #[error("a translator needs external ports; give at least one range")]
+    /// There are too many external addresses.
+    #[error("{count} external addresses are too many; give at most {}", MOST_ADDRESSES)]
+    TooManyAddresses {
+        /// How many.
+        count: u64,
+    },
+    /// A range of addresses is empty.
+    #[error("{first}-{last} is no range of addresses; give the lower one first")]
+    AddressRange {
+        /// Its first address.
+        first: Ipv4Addr,
+        /// Its last address.
+        last: Ipv4Addr,
+    },
+    /// The list of ports is empty, or all are reserved.
+    #[error("a translator needs external ports; give at least one that is not reserved")]
     NoPorts,
     /// A range of ports is empty or holds port 0, which is reserved.
     #[error("{first}-{last} is no range of ports; give one from 1 to 65535, the lower port first")]
@@ -232,11 +338,23 @@ mod tests {
     fn impossible_settings_are_refused_with_what_is_wrong() {
         use SettingsError::*;
         assert_eq!(refused(|s| s.external.clear()), NoExternalAddress);
+        let address = |last| Ipv4Addr::new(192, 0, 2, last);
         let group = Ipv4Addr::new(224, 0, 0, 1);
-        assert_eq!(refused(|s| s.external.push(group)), NotUnicast(group));
-        let again = Ipv4Addr::new(192, 0, 2, 1);
-        assert_eq!(refused(|s| s.external.push(again)), AddressTwice(again));
+        assert_eq!(refused(|s| s.external.push(group..=group)), NotUnicast(group));
+        let again = refused(|s| s.external.insert(0, address(1)..=address(9)));
+        assert_eq!(again, AddressTwice(address(1)));
+        let (first, last) = (address(9), address(8));
+        assert_eq!(
+            refused(|s| s.external.push(first..=last)),
+            AddressRange { first, last }
+        );
+        let many = Ipv4Addr::new(20, 0, 0, 0)..=Ipv4Addr::new(20, 0, 255, 255);
+        assert_eq!(
+            refused(|s| s.external.push(many)),
+            TooManyAddresses { count: 65_537 }
+        );
         assert_eq!(refused(|s| s.ports.clear()), NoPorts);
+        assert_eq!(refused(|s| s.reserved_ports.push(0..=32767)), NoPorts);
         let range = |first, last| PortRange { first, last };
         assert_eq!(refused(|s| s.ports.push(0..=5)), range(0, 5));
         #[expect(clippy::reversed_empty_ranges)]

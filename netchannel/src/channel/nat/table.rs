@@ -11,8 +11,6 @@ use rand::rngs::StdRng;
 use super::chain::{Chains, NONE};
 use super::flow::{Direction, Endpoint, Protocol};
 use super::mapping::{Mapping, Mappings};
-use super::pool::Pool;
-use super::ports::PortRanges;
 use super::session::{Cookie, Phase, Session};
 use super::settings::{Filtering, NatSettings, Timeouts};
 use super::slab::Slab;
@@ -75,10 +73,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(settings: &NatSettings, random: StdRng) -> Self {
-        let pool = Pool::new(&settings.external, PortRanges::new(&settings.ports));
         let limit = settings.max_sessions as usize;
         Self {
-            mappings: Mappings::new(pool, settings.max_mappings, random),
+            mappings: Mappings::new(settings, random),
             sessions: Slab::with_capacity(limit),
             by_key: HashMap::with_capacity_and_hasher(limit, RandomState::new()),
             chains: Chains::with_capacity(limit),
@@ -146,7 +143,7 @@ impl Table {
             return Some(index);
         }
         self.wheel.remove(index);
-        self.close(index);
+        self.close(index, now);
         None
     }
 
@@ -262,7 +259,7 @@ impl Table {
     }
 
     /// Ends a session that is not in the wheel, and its mapping with the last one.
-    fn close(&mut self, index: u32) {
+    fn close(&mut self, index: u32, now: Time) {
         let Some(Session { mapping, remote, .. }) = self.sessions.remove(index) else {
             return;
         };
@@ -283,7 +280,7 @@ impl Table {
         self.chains.remove(&mut owner.first_session, index);
         owner.sessions -= 1;
         if owner.sessions == 0 {
-            self.mappings.close(mapping);
+            self.mappings.close(mapping, now);
         }
     }
 
@@ -316,8 +313,9 @@ impl Table {
         }
     }
 
-    /// Ends what has reached its timeout; looks at up to `limit` timers.
+    /// Ends what has reached its timeout, and frees ports that were held for long enough; looks at up to `limit` of either.
     pub(super) fn expire(&mut self, now: Time, limit: usize) {
+        self.mappings.pool.release(now, limit);
         for _ in 0..limit {
             let Some(index) = self.wheel.next_due(now) else {
                 return;
@@ -326,7 +324,7 @@ impl Table {
             if now < deadline {
                 self.wheel.insert(index, deadline, now);
             } else {
-                self.close(index);
+                self.close(index, now);
             }
         }
     }
