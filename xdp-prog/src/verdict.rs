@@ -23,23 +23,21 @@ pub enum Verdict {
     Local = 7,
     /// To a NAT's external address, but not to one of its ports: the box's own traffic.
     ExternalOther = 8,
-    /// A later fragment to a NAT's external address, whose first fragment was not seen.
-    UnknownFragment = 9,
     /// Neither source nor destination is one that user space asks for.
-    NotAsked = 10,
+    NotAsked = 9,
     /// Of a flow that user space leaves to the kernel.
-    PassedFlow = 11,
+    PassedFlow = 10,
     /// Longer than a socket can take.
-    TooLong = 12,
+    TooLong = 11,
     /// No socket on the arrival queue.
-    NoSocket = 13,
+    NoSocket = 12,
     /// Given back to the kernel by user space, and seen a second time (generic mode only).
-    Injected = 14,
+    Injected = 13,
 }
 
 impl Verdict {
     /// All verdicts, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::Redirected,
         Self::OtherInterface,
         Self::NotIp,
@@ -49,7 +47,6 @@ impl Verdict {
         Self::Malformed,
         Self::Local,
         Self::ExternalOther,
-        Self::UnknownFragment,
         Self::NotAsked,
         Self::PassedFlow,
         Self::TooLong,
@@ -69,7 +66,6 @@ impl Verdict {
             Self::Malformed => "passed_malformed",
             Self::Local => "passed_local",
             Self::ExternalOther => "passed_external_other",
-            Self::UnknownFragment => "passed_unknown_fragment",
             Self::NotAsked => "passed_not_asked",
             Self::PassedFlow => "passed_flow",
             Self::TooLong => "passed_too_long",

@@ -59,6 +59,8 @@ pub struct Nat {
     pub refresh_inbound: bool,
     /// Whether a SYN from outside that is for nobody is answered after 6 seconds (RFC 5382 section 4.3).
     pub answer_unsolicited: bool,
+    /// Fragments kept until the first one of their datagram comes, 0 to 4,096.
+    pub max_held_fragments: u16,
     /// Mappings at one time, 1 to 4,194,304.
     pub max_mappings: u32,
     /// How long an idle mapping lives.
@@ -129,6 +131,7 @@ pub(super) fn read(
     );
     let refresh_inbound = table.boolean("refresh_inbound", true, source);
     let answer_unsolicited = table.boolean("answer_unsolicited", true, source);
+    let max_held_fragments = table.number("max_held_fragments", 256, 0..=4_096, source) as u16;
     let max_mappings = table.number("max_mappings", 65_536, 1..=4_194_304, source);
     let timeouts = table.table("timeouts", &schema::TIMEOUTS, source);
     let timeouts = timeouts.map_or_else(Timeouts::default, |table| timeouts_in(&table, source));
@@ -154,6 +157,7 @@ pub(super) fn read(
         filtering: filtering.unwrap_or(Filtering::EndpointIndependent),
         refresh_inbound,
         answer_unsolicited,
+        max_held_fragments,
         max_mappings,
         timeouts,
     })

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::dispatch::{FlowKey, KernelPath, Resolve};
 use crate::interface::Interface;
 use crate::network::{InterfaceIndex, Resolver};
-use crate::packet::protocol;
+use crate::packet::{Fragment, protocol};
 use crate::setup::Device;
 use crate::xdp::{Handover, PassedFlow};
 
@@ -39,8 +39,9 @@ impl KernelPath for KernelHandover {
             destination_port,
         };
         // Only the short way is lost if the table is full: the packet itself goes on. The XDP program does not tell ICMP messages
-        // apart that are no queries: what is decided for one is not decided for all.
+        // apart that are no queries: what is decided for one is not decided for all. Later fragments follow the first one there.
         if flow.message == 0
+            && flow.fragment != Fragment::Later
             && let Err(error) = self.handover.pass_flow(&passed)
         {
             log::debug!("a flow could not be left to the kernel: {error}");

@@ -77,6 +77,16 @@ impl<'a> Context<'a> {
         self.core.pass(packet);
     }
 
+    /// Packets that this worker has passed to the kernel so far.
+    pub(crate) fn passed(&self) -> u64 {
+        self.core.totals.passed
+    }
+
+    /// Packets that this worker has dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.core.totals.dropped.total()
+    }
+
     /// Tells the sender of `packet` what went wrong, unless the rules for ICMP errors or the rate limit forbid it. Call it before
     /// the packet's bytes are changed: they are quoted.
     pub fn answer(&mut self, packet: &Packet, error: IcmpError) {

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::SetupError;
-use crate::channel::nat::{Filtering, Nat, NatSettings, Timeouts};
+use crate::channel::nat::{Filtering, NatSettings, PreparedNat, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
@@ -109,9 +109,9 @@ pub fn channels(
                     channel: channel.name.clone(),
                     source,
                 };
-                let nat = Nat::new(nat_settings(settings, external)).map_err(refused)?;
+                let nat = PreparedNat::new(nat_settings(settings, external)).map_err(refused)?;
                 plan.claims.extend(claims);
-                Box::new(|| Box::new(nat))
+                Box::new(|| Box::new(nat.into_channel()))
             }
         };
         plan.channels.push((channel.name.clone(), factory));
@@ -211,6 +211,7 @@ fn nat_settings(settings: &config::Nat, external: Vec<RangeInclusive<Ipv4Addr>>)
         },
         refresh_inbound: settings.refresh_inbound,
         answer_unsolicited: settings.answer_unsolicited,
+        max_held_fragments: settings.max_held_fragments,
         max_mappings: settings.max_mappings,
         // As many as one mapping needs on the whole, and then some.
         max_sessions: settings.max_mappings.saturating_mul(4),

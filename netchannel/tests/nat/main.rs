@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;
+mod fragments;
 mod harness;
 mod icmp;
 mod limits;

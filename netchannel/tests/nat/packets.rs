@@ -96,7 +96,8 @@ pub fn ipv4(number: u8, source: Ipv4Addr, destination: Ipv4Addr, segment: &[u8])
         destination.octets(),
     )
     .unwrap();
-    header.dont_fragment = false;
+    // What may be fragmented gets another identification.
+    header.dont_fragment = true;
     header.header_checksum = header.calc_header_checksum();
     let mut bytes = Vec::new();
     header.write(&mut bytes).unwrap();

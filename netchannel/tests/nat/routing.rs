@@ -88,32 +88,9 @@ fn what_can_not_be_translated_is_dropped_with_its_reason() {
         let bytes = ipv4(number, host("8.8.8.8"), EXTERNAL, &[128; 20]);
         assert_eq!(nat.outside(&bytes).dropped(), DropReason::NatProtocol);
     }
-    for field in [[0x20, 0], [0x20, 4], [0, 4]] {
-        let mut bytes = frame(&ip_packet(Body::Udp, at(INSIDE), at(SERVER), b"fragment"));
-        edit_ipv4(&mut bytes, |header| header[6..8].copy_from_slice(&field));
-        assert_eq!(nat.inside_frame(&bytes).dropped(), DropReason::NatFragment);
-        let mut bytes = frame(&ip_packet(
-            Body::Udp,
-            at(SERVER),
-            at("192.0.2.7:5000"),
-            b"fragment",
-        ));
-        edit_ipv4(&mut bytes, |header| header[6..8].copy_from_slice(&field));
-        assert_eq!(nat.outside_frame(&bytes).dropped(), DropReason::NatFragment);
-    }
     let result = nat.inside_frame(&udp("fd00::2", "2001:db8::2", 64, b"six"));
     assert_eq!(result.dropped(), DropReason::NatNotIpv4);
     assert!(nat.mappings().is_empty());
-}
-
-/// The first fragment has the ports of the flow, and must not pass by its note.
-#[test]
-fn a_fragment_of_a_known_flow_is_dropped_as_well() {
-    let mut nat = NatBox::plain();
-    nat.open(Body::Udp, at(INSIDE), at(SERVER));
-    let mut bytes = frame(&ip_packet(Body::Udp, at(INSIDE), at(SERVER), b"fragment"));
-    edit_ipv4(&mut bytes, |header| header[6] = 0x20);
-    assert_eq!(nat.inside_frame(&bytes).dropped(), DropReason::NatFragment);
 }
 
 #[test]

@@ -337,7 +337,9 @@ fn rfc_4787_13_a_packet_that_is_too_big_and_may_not_be_cut_is_answered() {
 fn rfc_4787_13a_a_packet_that_is_too_big_and_may_be_cut_leaves_in_order() {
     let mut nat = NatBox::plain();
     let payload: Vec<u8> = (0..1472u32).map(|n| n as u8).collect();
-    let result = nat.inside(&ip_packet(Body::Udp, at(INSIDE), at(SERVER), &payload));
+    let mut big = frame(&ip_packet(Body::Udp, at(INSIDE), at(SERVER), &payload));
+    edit_ipv4(&mut big, |header| header[6] = 0);
+    let result = nat.inside_frame(&big);
     assert_eq!(result.wan.len(), 2, "{result:?}");
     let mut together = Vec::new();
     for (number, fragment) in result.wan.iter().enumerate() {

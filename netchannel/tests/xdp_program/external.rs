@@ -153,12 +153,9 @@ fn later_fragments_follow_the_first() {
             });
             bench.verdict(&ethernet(&[], IPV4, &packet))
         };
-        // What would be ports in a first fragment says nothing in a later one.
+        // What would be ports in a first fragment says nothing in a later one. Without the first, user space gets it.
         let data = ports(443, 2500);
-        assert_eq!(
-            verdict(1, 100, false, IpNumber::UDP, &data),
-            Verdict::UnknownFragment
-        );
+        assert_eq!(verdict(1, 100, false, IpNumber::UDP, &data), Verdict::Redirected);
         assert_eq!(
             verdict(1, 0, true, IpNumber::UDP, &ports(443, 2500)),
             Verdict::Redirected
@@ -177,14 +174,8 @@ fn later_fragments_follow_the_first() {
             Verdict::ExternalOther
         );
         // Another datagram, another protocol.
-        assert_eq!(
-            verdict(3, 100, false, IpNumber::UDP, &data),
-            Verdict::UnknownFragment
-        );
-        assert_eq!(
-            verdict(1, 100, false, IpNumber::TCP, &data),
-            Verdict::UnknownFragment
-        );
+        assert_eq!(verdict(3, 100, false, IpNumber::UDP, &data), Verdict::Redirected);
+        assert_eq!(verdict(1, 100, false, IpNumber::TCP, &data), Verdict::Redirected);
         // The identification comes round again: the newest first fragment counts.
         assert_eq!(
             verdict(1, 0, true, IpNumber::UDP, &ports(443, 53)),

@@ -20,9 +20,9 @@ pub(super) fn decide(header: &Header, transport: Packet, interface: &Interface, 
     let fragment = header.fragment(interface);
     if part == Part::Later {
         return match maps::fragment_verdict(&fragment) {
-            None => Err(Verdict::UnknownFragment),
             Some(verdict) if verdict == Verdict::ExternalOther as u32 => Err(Verdict::ExternalOther),
-            Some(_) => Ok(()),
+            // If that was not seen yet, the NAT keeps this one until it was.
+            _ => Ok(()),
         };
     }
     let decision = decide_by_port(header.protocol, transport, interface, port_set);

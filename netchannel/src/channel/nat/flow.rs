@@ -115,7 +115,7 @@ impl Kind {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (headers.source, headers.destination) else {
             return Self::Not(DropReason::NatNotIpv4);
         };
-        if headers.fragment != Fragment::Whole {
+        if headers.fragment == Fragment::Later {
             return Self::Not(DropReason::NatFragment);
         }
         let (protocol, flags, is_reply) = match headers.transport {
@@ -127,6 +127,8 @@ impl Kind {
             }
             Transport::Icmp { kind, .. } if headers.protocol == protocol::ICMP => {
                 return match kind {
+                    // Its checksum and the packet that it quotes are not all here.
+                    3 | 11 | 12 if headers.fragment != Fragment::Whole => Self::Not(DropReason::NatFragment),
                     // Destination unreachable, time exceeded, parameter problem.
                     3 | 11 | 12 => Self::Error,
                     _ => Self::Not(DropReason::NatIcmpKind),

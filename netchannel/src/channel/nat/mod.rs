@@ -2,17 +2,20 @@
 //!
 //! Mappings are endpoint-independent (RFC 4787, RFC 5382, RFC 5508), filtering is as configured. Packets between inside interfaces are
 //! forwarded as they are, those to an external address are translated twice (hairpinning), and packets for the box itself go
-//! to the kernel. TCP, UDP and ICMP queries are translated, and ICMP errors about them with the packet that they quote; fragments and
-//! other protocols are dropped.
+//! to the kernel. TCP, UDP and ICMP queries are translated, fragmented ones too, and ICMP errors about them with the packet that they
+//! quote; other protocols are dropped.
 //!
 //! The first packet of a session costs a lookup by hash or index, a choice of a port if a mapping is made, and a search for the way out.
 //! For the others the flow table has a note that leads to the session, which has everything ready: the addresses, what they
 //! do to the checksums, and the way out as long as the network does not change.
 
 mod chain;
+mod datagrams;
 mod errors;
 mod flow;
+mod fragments;
 mod icmp;
+mod identification;
 mod listing;
 mod mapping;
 mod pool;
@@ -43,9 +46,11 @@ use crate::control::report;
 use crate::dispatch::{Context, Departure, IcmpError, Undelivered, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
-use crate::packet::Packet;
+use crate::packet::{Fragment, Packet};
 use crate::time::Time;
+use datagrams::Datagrams;
 use flow::{Direction, Kind, Protocol, Tuple};
+use identification::Identifications;
 use table::Table;
 use translate::{Place, Rewrite, Side};
 use unsolicited::Unsolicited;
@@ -59,6 +64,47 @@ pub struct Nat {
     settings: NatSettings,
     table: Table,
     unsolicited: Unsolicited,
+    datagrams: Datagrams,
+    identifications: Identifications,
+    /// Whether the first fragment that is being translated was sent.
+    first_was_sent: bool,
+}
+
+/// A translator before its first packet, which can still be sent to another thread.
+pub struct PreparedNat {
+    settings: NatSettings,
+    table: Table,
+    identifications: Identifications,
+}
+
+impl PreparedNat {
+    /// Checks the settings and reserves memory.
+    ///
+    /// # Errors
+    /// If the settings can't be used; see [`SettingsError`].
+    pub fn new(settings: NatSettings) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(SettingsError::NoRandomness)?;
+        let mut random = StdRng::from_seed(seed);
+        Ok(Self {
+            identifications: Identifications::new(&mut random),
+            table: Table::new(&settings, random),
+            settings,
+        })
+    }
+
+    /// The channel, which stays on the thread that its packets are on.
+    pub fn into_channel(self) -> Nat {
+        Nat {
+            datagrams: Datagrams::new(usize::from(self.settings.max_held_fragments)),
+            settings: self.settings,
+            table: self.table,
+            unsolicited: Unsolicited::new(),
+            identifications: self.identifications,
+            first_was_sent: false,
+        }
+    }
 }
 
 /// A packet that may leave, and how.
@@ -85,15 +131,7 @@ impl Nat {
     /// # Errors
     /// If the settings can't be used; see [`SettingsError`].
     pub fn new(settings: NatSettings) -> Result<Self, SettingsError> {
-        settings.check()?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(SettingsError::NoRandomness)?;
-        let table = Table::new(&settings, StdRng::from_seed(seed));
-        Ok(Self {
-            settings,
-            table,
-            unsolicited: Unsolicited::new(),
-        })
+        Ok(PreparedNat::new(settings)?.into_channel())
     }
 
     /// The settings that it was made with.
@@ -103,6 +141,17 @@ impl Nat {
 
     #[inline]
     fn handle(&mut self, packet: Packet, context: &mut Context<'_>) {
+        match packet.headers.fragment {
+            Fragment::Whole => self.translate(packet, context),
+            _ if !packet.headers.is_ipv4() => context.drop(packet, DropReason::NatNotIpv4),
+            Fragment::First => self.first_fragment(packet, context),
+            Fragment::Later => self.later_fragment(packet, context),
+        }
+    }
+
+    /// A packet with its transport header.
+    #[inline]
+    fn translate(&mut self, packet: Packet, context: &mut Context<'_>) {
         let (IpAddr::V4(source), IpAddr::V4(destination)) =
             (packet.headers.source, packet.headers.destination)
         else {
@@ -178,7 +227,7 @@ impl Nat {
             return;
         };
         if context.interfaces().get(departure.interface).role == Role::Inside {
-            return context.send(packet, &departure);
+            return self.send(packet, &departure, context);
         }
         let tuple = match kind {
             Kind::Ports(tuple) if tuple.can_go(Direction::Outbound) => tuple,
@@ -238,7 +287,16 @@ impl Nat {
             }
             apply(&rewrite, &mut packet, tuple.protocol, Side::Source);
         }
-        context.send(packet, &departure);
+        self.send(packet, &departure, context);
+    }
+
+    /// Sends a packet that is translated, or needs not be.
+    #[inline]
+    fn send(&mut self, mut packet: Packet, departure: &Departure, context: &mut Context<'_>) {
+        if !packet.headers.dont_fragment || packet.headers.fragment != Fragment::Whole {
+            self.before_sending(&mut packet, departure, context);
+        }
+        context.send(packet, departure);
     }
 
     /// A packet from outside to an external address.
@@ -407,7 +465,7 @@ impl Nat {
             None => Rewrite::new(tuple.protocol, tuple.destination, destination),
         };
         apply(&inbound, &mut packet, tuple.protocol, Side::Destination);
-        context.send(packet, &departure);
+        self.send(packet, &departure, context);
     }
 
     /// Opens the session of a packet that was admitted without one. UDP goes on without where inbound packets must not keep the mapping
@@ -526,6 +584,17 @@ impl Netchannel for Nat {
         while let Some(syn) = self.unsolicited.next_due(context.now()) {
             context.answer_later(&syn, IcmpError::PortUnreachable);
         }
+        self.give_up_fragments(context);
+    }
+
+    fn cleanup(&mut self, context: &mut Context<'_>) {
+        for packet in self.datagrams.drain() {
+            context.drop(packet, DropReason::NatFragmentTimeout);
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.datagrams.held()
     }
 
     fn details(&self) -> BTreeMap<String, Value> {

@@ -46,6 +46,9 @@ pub struct NatSettings {
     pub answer_unsolicited: bool,
     /// How long something idle lives.
     pub timeouts: Timeouts,
+    /// Fragments that are kept, for 5 seconds at most, because they came before the first one of their datagram (RFC 4787 REQ-14). One
+    /// source gets a quarter of this. Each takes a frame. 0 drops them. Default: 256.
+    pub max_held_fragments: u16,
     /// Mappings at one time, all protocols together, 1 to [`HIGHEST_LIMIT`]. Default: 65,536. Each takes some 110 bytes; besides, each
     /// external port takes 12, once it was used.
     pub max_mappings: u32,
@@ -70,6 +73,7 @@ impl NatSettings {
             refresh_inbound: true,
             answer_unsolicited: true,
             timeouts: Timeouts::default(),
+            max_held_fragments: 256,
             max_mappings: 65_536,
             max_sessions: 262_144,
         }

@@ -108,6 +108,16 @@ pub(super) fn replace_address(bytes: &mut [u8], network: usize, side: Side, new:
     set_address(bytes, network, side, new, Delta::NONE.address(old.into(), new));
 }
 
+/// Puts `new` in place of the identification `old` in the IPv4 header at `network`.
+pub(super) fn replace_identification(bytes: &mut [u8], network: usize, old: u16, new: u16) {
+    if let Some(identification) = field(bytes, network + 4..network + 6) {
+        *identification = new.to_be_bytes();
+    }
+    if let Some(field) = field(bytes, network + 10..network + 12) {
+        checksum::update(field, Delta::NONE.word(old, new));
+    }
+}
+
 #[inline]
 fn set_address(bytes: &mut [u8], network: usize, side: Side, address: Ipv4Addr, delta: Delta) {
     let start = network + side.address();
