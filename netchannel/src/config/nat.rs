@@ -4,6 +4,7 @@ mod external;
 
 pub use external::External;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -16,7 +17,7 @@ use super::ports::{PortRange, port_list};
 use super::schema;
 use super::section::{Section, as_integer, quoted, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
-use crate::channel::nat::{HIGHEST_WELL_KNOWN_PORT, Pooling, PortHold};
+use crate::channel::nat::{HIGHEST_WELL_KNOWN_PORT, Pooling, PortHold, SegmentSize};
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
 const KERNEL_PORTS: PortRange = PortRange {
@@ -28,6 +29,9 @@ const DEFAULT_PORTS: PortRange = PortRange {
     first: 1_024,
     last: 32_767,
 };
+
+/// From what every host takes (RFC 9293 section 3.7.1) to the largest packet's payload.
+const SEGMENT_SIZES: RangeInclusive<u16> = 536..=65_495;
 
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
 
@@ -59,6 +63,8 @@ pub struct Nat {
     pub refresh_inbound: bool,
     /// Whether a SYN from outside that is for nobody is answered after 6 seconds (RFC 5382 section 4.3).
     pub answer_unsolicited: bool,
+    /// What the largest TCP segment is lowered to; nothing by default.
+    pub segment_size: Option<SegmentSize>,
     /// Fragments kept until the first one of their datagram comes, 0 to 4,096.
     pub max_held_fragments: u16,
     /// Mappings at one time, 1 to 4,194,304.
@@ -131,6 +137,7 @@ pub(super) fn read(
     );
     let refresh_inbound = table.boolean("refresh_inbound", true, source);
     let answer_unsolicited = table.boolean("answer_unsolicited", true, source);
+    let segment_size = segment_size(table, source);
     let max_held_fragments = table.number("max_held_fragments", 256, 0..=4_096, source) as u16;
     let max_mappings = table.number("max_mappings", 65_536, 1..=4_194_304, source);
     let timeouts = table.table("timeouts", &schema::TIMEOUTS, source);
@@ -157,6 +164,7 @@ pub(super) fn read(
         filtering: filtering.unwrap_or(Filtering::EndpointIndependent),
         refresh_inbound,
         answer_unsolicited,
+        segment_size,
         max_held_fragments,
         max_mappings,
         timeouts,
@@ -287,6 +295,29 @@ fn timeouts_in(table: &Section<'_, '_>, source: &mut Source<'_>) -> Timeouts {
     );
     take("icmp", &mut timeouts.icmp, floors.icmp, "RFC 5508 section 3.2");
     timeouts
+}
+
+fn segment_size(table: &Section<'_, '_>, source: &mut Source<'_>) -> Option<SegmentSize> {
+    let value = table.value("mss_clamp")?;
+    if let Some(word) = value.get_ref().as_str() {
+        match word {
+            "off" => return None,
+            "mtu" => return Some(SegmentSize::Fitting),
+            _ => {}
+        }
+    }
+    let given = as_integer(value.get_ref())
+        .and_then(|bytes| u16::try_from(bytes).ok())
+        .filter(|bytes| SEGMENT_SIZES.contains(bytes));
+    if given.is_none() {
+        let expected = format!(
+            "\"off\", \"mtu\" or {} to {} bytes",
+            SEGMENT_SIZES.start(),
+            SEGMENT_SIZES.end()
+        );
+        refuse(value, "mss_clamp", &expected, source);
+    }
+    given.map(SegmentSize::AtMost)
 }
 
 /// How long a mapping may live.

@@ -63,6 +63,7 @@ pub(super) const CHANNEL: Schema = Schema {
         "filtering",
         "refresh_inbound",
         "answer_unsolicited",
+        "mss_clamp",
         "max_held_fragments",
         "max_mappings",
         "timeouts",

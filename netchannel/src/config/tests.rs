@@ -228,6 +228,10 @@ fn channels_are_checked() {
         "5:16: udp: 30s is shorter than RFC 4787 section 4.3 allows; expected at least \"2m\", or allow_noncompliant = \
          true"
     );
+    for wrong in ["535", "65496", "\"big\"", "true"] {
+        assert!(problem(&format!("{own}mss_clamp = {wrong}\n")).contains("536 to 65495 bytes"));
+    }
+    assert!(problem(&format!("{own}max_held_fragments = 4097\n")).contains("0 to 4096"));
     for (key, value, floor) in [
         ("tcp_established", "2h3m", "2h4m"),
         ("tcp_closing", "3m", "4m"),

@@ -46,6 +46,14 @@ impl<'a> Context<'a> {
         self.core.network.network().links.is_local(address)
     }
 
+    /// The largest IP packet that an interface carries, in bytes.
+    pub fn mtu(&self, interface: InterfaceId) -> u16 {
+        let index = self.core.interfaces.get(interface).index;
+        let link = self.core.network.network().links.get(index);
+        link.and_then(|link| u16::try_from(link.mtu).ok())
+            .unwrap_or(u16::MAX)
+    }
+
     /// What this channel noted about the packet's flow, 0 if nothing.
     #[inline]
     pub fn note(&mut self, packet: &Packet) -> u64 {

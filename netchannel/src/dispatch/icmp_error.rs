@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{
-    Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header,
-    icmpv4, icmpv6,
+    Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpNumber, Ipv4Header, Ipv6FlowLabel,
+    Ipv6Header, icmpv4, icmpv6,
 };
 
 use crate::interface::InterfaceId;
@@ -34,6 +34,11 @@ pub enum IcmpError {
 const LONGEST_V4: usize = 576;
 /// IPv6 errors are at most this long (RFC 4443 §2.4 (c)).
 const LONGEST_V6: usize = 1280;
+/// How errors are marked, so that routers don't drop them first (RFC 1812 §4.3.2.5, RFC 2474 §4.2.2.2): precedence 6.
+const INTERNETWORK_CONTROL: IpDscp = match IpDscp::try_new(48) {
+    Ok(dscp) => dscp,
+    Err(_) => IpDscp::ZERO,
+};
 /// Hop limit of packets made here.
 const TTL: u8 = 64;
 
@@ -176,8 +181,10 @@ fn write_v4(
         .min(LONGEST_V4 - Ipv4Header::MIN_LEN - Icmpv4Header::MIN_LEN)];
     let icmp = Icmpv4Header::with_checksum(kind, quoted);
     let payload = (icmp.header_len() + quoted.len()) as u16;
-    let ip = Ipv4Header::new(payload, TTL, IpNumber::ICMP, from.octets(), to.octets())
+    let mut ip = Ipv4Header::new(payload, TTL, IpNumber::ICMP, from.octets(), to.octets())
         .map_err(io::Error::other)?;
+    ip.dscp = INTERNETWORK_CONTROL;
+    ip.header_checksum = ip.calc_header_checksum();
     ip.write(message)?;
     icmp.write(message)?;
     message.extend_from_slice(quoted);

@@ -211,6 +211,7 @@ fn nat_settings(settings: &config::Nat, external: Vec<RangeInclusive<Ipv4Addr>>)
         },
         refresh_inbound: settings.refresh_inbound,
         answer_unsolicited: settings.answer_unsolicited,
+        segment_size: settings.segment_size,
         max_held_fragments: settings.max_held_fragments,
         max_mappings: settings.max_mappings,
         // As many as one mapping needs on the whole, and then some.

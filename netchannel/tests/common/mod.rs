@@ -130,13 +130,17 @@ impl TestBox {
     }
 
     pub fn with(channels: Registry, rules: RuleSet) -> Self {
+        Self::on(interfaces(), channels, rules)
+    }
+
+    pub fn on(interfaces: Interfaces, channels: Registry, rules: RuleSet) -> Self {
         let pool = FramePool::in_memory(512, 4096);
         let (lan_port, lan) = MemoryPort::new(&pool, 256);
         let (wan_port, wan) = MemoryPort::new(&pool, 256);
         let kernel = Kernel::default();
         let network = SharedNetwork::new(network().build());
         let dispatcher = Dispatcher::new(Parts {
-            interfaces: interfaces(),
+            interfaces,
             ports: vec![Box::new(lan_port), Box::new(wan_port)],
             partial_checksums: vec![true, true],
             any_destination: false,

@@ -7,11 +7,12 @@ use netchannel::channel::nat::{Nat, NatSettings};
 use netchannel::channel::{ChannelId, Drop, Netchannel, Pass};
 use netchannel::dispatch::{Registry, RuleSet};
 use netchannel::drop_reason::DropReason;
+use netchannel::interface::Interfaces;
 use netchannel::network::NetworkBuilder;
 use netchannel::packet::Headers;
 use serde_json::Value;
 
-use crate::common::{HOST_MAC, LAN, TestBox, WAN_MAC, ip, network};
+use crate::common::{HOST_MAC, LAN, TestBox, WAN_MAC, interfaces, ip, network};
 use crate::packets::*;
 
 /// The external address; not one of the box's own, so that nothing is for the box itself.
@@ -88,6 +89,11 @@ pub fn to_wan(frame: &[u8]) -> Vec<u8> {
 
 impl NatBox {
     pub fn new(change: impl FnOnce(&mut NatSettings)) -> Self {
+        Self::on(interfaces(), change)
+    }
+
+    /// With these interfaces in place of the test box's own.
+    pub fn on(interfaces: Interfaces, change: impl FnOnce(&mut NatSettings)) -> Self {
         let mut settings = NatSettings::new(vec![EXTERNAL]);
         change(&mut settings);
         let mut channels = Registry::new();
@@ -96,7 +102,7 @@ impl NatBox {
         channels
             .register("nat", Box::new(Nat::new(settings).unwrap()))
             .unwrap();
-        let mut test = TestBox::with(channels, RuleSet::new(NAT));
+        let mut test = TestBox::on(interfaces, channels, RuleSet::new(NAT));
         test.network.publish(wider_network().build());
         test.run();
         Self { test }

@@ -1,7 +1,9 @@
 //! RFC 5508: queries, and ICMP in general.
 
 use netchannel::drop_reason::DropReason;
+use netchannel::interface::Interfaces;
 
+use crate::common::{edit_ipv4, interfaces};
 use crate::harness::*;
 use crate::packets::*;
 
@@ -81,6 +83,133 @@ fn nobody_answers_a_query_that_he_was_not_sent() {
     assert_eq!(result.dropped(), DropReason::NatNoMapping);
     let result = nat.send(ECHO_REPLY, at("10.0.0.2:0"), at("8.8.8.8:5000"));
     assert_eq!(result.dropped(), DropReason::NatIcmpKind);
+}
+
+/// Every type in both directions: what is translated, and what is dropped and counted. Nothing else leaves.
+#[test]
+fn rfc_5508_10b_every_type_is_translated_or_dropped_and_counted() {
+    let mut counted = std::collections::BTreeMap::new();
+    let mut nat = NatBox::plain();
+    let external = nat.open(ECHO, at(INSIDE), at(PINGED));
+    let query = nat.open(Body::Query(13), at("10.0.0.3:6000"), at(PINGED));
+    for kind in 0..=255u8 {
+        let sent = ip_packet(ECHO, external, at(PINGED), b"what was sent");
+        let came = ip_packet(ECHO_REPLY, at(PINGED), at(INSIDE), b"what came");
+        let identifier = if kind == 14 { query.port() } else { external.port() };
+        let word = [identifier.to_be_bytes(), [0, 1]].concat();
+        let inbound = ipv4(1, host("8.8.8.8"), EXTERNAL, &icmp(kind, 0, &word, &sent));
+        let outbound = ipv4(1, host("10.0.0.2"), host("8.8.8.8"), &icmp(kind, 0, &word, &came));
+        let (inbound, outbound) = (nat.outside(&inbound), nat.inside(&outbound));
+        match kind {
+            3 | 11 | 12 => {
+                inbound.at_host();
+                outbound.out();
+            }
+            8 | 13 => {
+                assert_eq!(inbound.dropped(), DropReason::NatNoMapping);
+                outbound.out();
+            }
+            0 | 14 => {
+                inbound.at_host();
+                assert_eq!(outbound.dropped(), DropReason::NatIcmpKind);
+            }
+            // Source quench, redirect, router discovery, information, address mask, and what is not ICMP any more.
+            _ => {
+                assert_eq!(inbound.dropped(), DropReason::NatIcmpKind);
+                assert_eq!(outbound.dropped(), DropReason::NatIcmpKind);
+                counted.insert(kind.to_string(), 2);
+            }
+        }
+    }
+    assert_eq!(nat.detail("/unsupported_icmp_types"), serde_json::json!(counted));
+}
+
+/// RFC 5508 REQ-10 (d): the mark of a packet stays, and the box's own errors have precedence 6 (RFC 1812 §4.3.2.5).
+#[test]
+fn rfc_5508_10d_the_ds_field_is_kept() {
+    let mut nat = NatBox::plain();
+    let mut bytes = frame(&ip_packet(ECHO, at(INSIDE), at(PINGED), b"marked"));
+    edit_ipv4(&mut bytes, |header| header[1] = 0xb8);
+    assert_eq!(nat.inside_frame(&bytes).out()[15], 0xb8);
+    edit_ipv4(&mut bytes, |header| header[8] = 1);
+    assert_eq!(nat.inside_frame(&bytes).lan[0][15], 0xc0);
+}
+
+#[test]
+fn rfc_5508_10e_no_error_about_what_is_for_many_or_has_no_sender() {
+    let mut nat = NatBox::plain();
+    let expired = |destination: &str, source: &str| {
+        let mut bytes = frame(&ip_packet(Body::Udp, at(source), at(destination), b"expired"));
+        edit_ipv4(&mut bytes, |header| header[8] = 1);
+        bytes
+    };
+    assert_eq!(nat.inside_frame(&expired(SERVER, INSIDE)).lan.len(), 1);
+    for (destination, source) in [
+        ("224.0.0.5:53", INSIDE),
+        ("255.255.255.255:53", INSIDE),
+        (SERVER, "127.0.0.1:5000"),
+        (SERVER, "0.0.0.0:5000"),
+        (SERVER, "224.0.0.5:5000"),
+    ] {
+        nat.inside_frame(&expired(destination, source)).dropped();
+    }
+    // A later fragment, and a frame to a group.
+    nat.inside_frame(&expired(SERVER, INSIDE));
+    let mut later = expired(SERVER, INSIDE);
+    edit_ipv4(&mut later, |header| header[6..8].copy_from_slice(&[0, 9]));
+    assert!(nat.inside_frame(&later).lan.is_empty());
+    let mut group = expired(SERVER, INSIDE);
+    group[..6].fill(0xff);
+    nat.inside_frame(&group).dropped();
+}
+
+#[test]
+fn rfc_5508_10f_the_boxs_own_errors_are_limited_in_rate() {
+    let mut nat = NatBox::plain();
+    let mut expired = frame(&ip_packet(Body::Udp, at(INSIDE), at(SERVER), b"expired"));
+    edit_ipv4(&mut expired, |header| header[8] = 1);
+    let answers = |nat: &mut NatBox| {
+        (0..200)
+            .map(|_| nat.inside_frame(&expired).lan.len())
+            .sum::<usize>()
+    };
+    assert_eq!(answers(&mut nat), 50);
+    nat.leap(std::time::Duration::from_millis(10));
+    assert_eq!(answers(&mut nat), 10);
+    // What others send is not limited: it is theirs.
+    let sent = ip_packet(Body::Udp, at("192.0.2.7:5000"), at(SERVER), b"");
+    nat.open(Body::Udp, at(INSIDE), at(SERVER));
+    for _ in 0..200 {
+        nat.outside(&error(3, 3, "9.9.9.9", EXTERNAL, &sent)).at_host();
+    }
+}
+
+/// Also that REQ-9 overrides REQ-10.
+#[test]
+fn rfc_5508_9_an_interface_that_gets_no_errors() {
+    for (lan, wan) in [(true, true), (true, false), (false, true), (false, false)] {
+        let all = interfaces();
+        let chosen = all.iter().map(|(_, interface)| netchannel::interface::Interface {
+            sends_icmp_errors: if interface.name == "lan" { lan } else { wan },
+            ..interface.clone()
+        });
+        let mut nat = NatBox::on(Interfaces::new(chosen.collect()), |settings| {
+            settings.ports = vec![5000..=5000];
+        });
+        let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));
+        let mut expired = frame(&ip_packet(Body::Udp, at(INSIDE), at(SERVER), b"expired"));
+        edit_ipv4(&mut expired, |header| header[8] = 1);
+        assert_eq!(nat.inside_frame(&expired).lan.len(), usize::from(lan));
+        // No port is left (REQ-8).
+        let refused = nat.send(Body::Udp, at("10.0.0.3:5000"), at(SERVER));
+        assert_eq!(refused.lan.len(), usize::from(lan));
+        let mut expired = frame(&ip_packet(Body::Udp, at(SERVER), external, b"expired"));
+        edit_ipv4(&mut expired, |header| header[8] = 1);
+        assert_eq!(nat.outside_frame(&expired).wan.len(), usize::from(wan));
+        // Errors of others pass.
+        let sent = ip_packet(Body::Udp, external, at(SERVER), b"");
+        nat.outside(&error(3, 3, "9.9.9.9", EXTERNAL, &sent)).at_host();
+    }
 }
 
 #[test]

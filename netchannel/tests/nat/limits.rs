@@ -130,6 +130,7 @@ fn a_listing_says_what_there_is() {
             "sessions": 2,
             "max_mappings": 65536,
             "max_sessions": 262144,
+            "unsupported_icmp_types": {},
         })
     );
 }

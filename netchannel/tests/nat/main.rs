@@ -14,5 +14,6 @@ mod mutation;
 mod packets;
 mod ports;
 mod routing;
+mod segment_size;
 mod tcp;
 mod udp;

@@ -20,6 +20,7 @@ mod listing;
 mod mapping;
 mod pool;
 mod ports;
+mod segment_size;
 mod session;
 mod settings;
 mod slab;
@@ -31,7 +32,7 @@ mod unsolicited;
 
 pub use settings::{
     Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, NatSettings, Pooling, PortHold,
-    SettingsError, Timeouts,
+    SegmentSize, SettingsError, Timeouts,
 };
 
 use std::collections::BTreeMap;
@@ -39,14 +40,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Netchannel;
 use crate::control::report;
 use crate::dispatch::{Context, Departure, IcmpError, Undelivered, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
-use crate::packet::{Fragment, Packet};
+use crate::packet::{Fragment, Packet, Transport};
 use crate::time::Time;
 use datagrams::Datagrams;
 use flow::{Direction, Kind, Protocol, Tuple};
@@ -68,6 +69,8 @@ pub struct Nat {
     identifications: Identifications,
     /// Whether the first fragment that is being translated was sent.
     first_was_sent: bool,
+    /// ICMP messages that are not translated, by type.
+    unsupported: BTreeMap<u8, u64>,
 }
 
 /// A translator before its first packet, which can still be sent to another thread.
@@ -103,6 +106,7 @@ impl PreparedNat {
             unsolicited: Unsolicited::new(),
             identifications: self.identifications,
             first_was_sent: false,
+            unsupported: BTreeMap::new(),
         }
     }
 }
@@ -169,6 +173,10 @@ impl Nat {
             if let Some(session) = self.table.noted(note, direction, context.now()) {
                 return self.in_session(packet, tuple, session, direction, context);
             }
+        }
+        if kind == Kind::Not(DropReason::NatIcmpKind) {
+            let (message, _) = packet.headers.icmp_type_and_code(packet.frame.bytes());
+            *self.unsupported.entry(message).or_default() += 1;
         }
         // Nothing is known of the flow yet.
         let pool = &self.table.mappings.pool;
@@ -295,6 +303,19 @@ impl Nat {
     fn send(&mut self, mut packet: Packet, departure: &Departure, context: &mut Context<'_>) {
         if !packet.headers.dont_fragment || packet.headers.fragment != Fragment::Whole {
             self.before_sending(&mut packet, departure, context);
+        }
+        if let Some(limit) = self.settings.segment_size
+            && let Transport::Tcp { flags, .. } = packet.headers.transport
+            && flags & tcp::SYN != 0
+        {
+            let limit = match limit {
+                SegmentSize::Fitting => {
+                    let arrival = context.mtu(packet.interface);
+                    segment_size::fitting(departure.mtu.min(arrival))
+                }
+                SegmentSize::AtMost(limit) => limit,
+            };
+            segment_size::clamp(&mut packet, limit);
         }
         context.send(packet, departure);
     }
@@ -598,7 +619,9 @@ impl Netchannel for Nat {
     }
 
     fn details(&self) -> BTreeMap<String, Value> {
-        listing::details(&self.settings, &self.table)
+        let mut details = listing::details(&self.settings, &self.table);
+        details.insert("unsupported_icmp_types".to_owned(), json!(self.unsupported));
+        details
     }
 
     fn mappings(&self, after: u64, limit: usize, now: Time) -> (Vec<report::Mapping>, Option<u64>) {

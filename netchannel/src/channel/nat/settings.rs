@@ -46,6 +46,8 @@ pub struct NatSettings {
     pub answer_unsolicited: bool,
     /// How long something idle lives.
     pub timeouts: Timeouts,
+    /// What the largest segment of TCP connections is lowered to (RFC 9293 §3.7.1). Default: nothing.
+    pub segment_size: Option<SegmentSize>,
     /// Fragments that are kept, for 5 seconds at most, because they came before the first one of their datagram (RFC 4787 REQ-14). One
     /// source gets a quarter of this. Each takes a frame. 0 drops them. Default: 256.
     pub max_held_fragments: u16,
@@ -73,6 +75,7 @@ impl NatSettings {
             refresh_inbound: true,
             answer_unsolicited: true,
             timeouts: Timeouts::default(),
+            segment_size: None,
             max_held_fragments: 256,
             max_mappings: 65_536,
             max_sessions: 262_144,
@@ -223,6 +226,15 @@ pub enum Filtering {
 
 /// The highest port for which UDP may have a timeout of its own (RFC 4787 REQ-5 (a)).
 pub const HIGHEST_WELL_KNOWN_PORT: u16 = 1023;
+
+/// What the largest segment that the ends of a TCP connection offer each other is lowered to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SegmentSize {
+    /// What fits in a packet, by the smaller of the way out's MTU and that of the interface that the SYN came in by.
+    Fitting,
+    /// This many bytes of payload.
+    AtMost(u16),
+}
 
 /// How long something idle lives; more than zero. At exactly this age it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
