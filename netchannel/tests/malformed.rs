@@ -9,7 +9,7 @@ use std::time::Duration;
 use classifier::{Range, Rule};
 use common::*;
 use etherparse::{Icmpv4Header, Icmpv4Type, PacketBuilder, icmpv4};
-use netchannel::channel::nat::{Nat, NatSettings};
+use netchannel::channel::nat::{Limits, Nat, NatSettings};
 use netchannel::channel::{Drop, Forward, Pass};
 use netchannel::dispatch::dimensions::{Ipv4Dimensions, Ipv6Dimensions, dimension};
 use netchannel::dispatch::{Registry, RuleSet};
@@ -44,8 +44,11 @@ fn test_box() -> TestBox {
     let pass = channels.register("pass", Box::new(Pass)).unwrap();
     let forward = channels.register("forward", Box::new(Forward)).unwrap();
     let settings = NatSettings {
-        max_mappings: 1000,
-        max_sessions: 3000,
+        limits: Limits {
+            mappings: 1000,
+            sessions: 3000,
+            ..Limits::NONE
+        },
         ..NatSettings::new(vec![EXTERNAL])
     };
     let nat = channels

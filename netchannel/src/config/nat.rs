@@ -1,6 +1,7 @@
 //! A translator among the channels: external addresses and ports, filtering, timeouts.
 
 mod external;
+mod limits;
 
 pub use external::External;
 
@@ -17,7 +18,10 @@ use super::ports::{PortRange, port_list};
 use super::schema;
 use super::section::{Section, as_integer, quoted, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
-use crate::channel::nat::{HIGHEST_WELL_KNOWN_PORT, Pooling, PortHold, SegmentSize};
+use crate::channel::nat::{
+    Filtering, HIGHEST_WELL_KNOWN_PORT, Limits, MappingBehavior, PerProtocol, Pooling, PortHold, Protocol,
+    Refusal, SegmentSize,
+};
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
 const KERNEL_PORTS: PortRange = PortRange {
@@ -34,6 +38,19 @@ const DEFAULT_PORTS: PortRange = PortRange {
 const SEGMENT_SIZES: RangeInclusive<u16> = 536..=65_495;
 
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
+
+/// What mappings and filtering may depend on (RFC 4787 sections 4.1 and 5).
+const BEHAVIORS: [&str; 3] = [
+    "endpoint-independent",
+    "address-dependent",
+    "address-and-port-dependent",
+];
+
+const REFUSALS: [(&str, Refusal); 3] = [
+    ("prohibited", Refusal::Prohibited),
+    ("host-unreachable", Refusal::HostUnreachable),
+    ("silent", Refusal::Silent),
+];
 
 /// The most ports that can be held back from reuse.
 const HIGHEST_HOLD_COUNT: u32 = 4_194_304;
@@ -57,8 +74,10 @@ pub struct Nat {
     pub preserve_class: bool,
     /// How long a port is held back from reuse.
     pub hold: PortHold,
-    /// Which outside hosts may answer.
-    pub filtering: Filtering,
+    /// What mappings depend on.
+    pub mapping: PerProtocol<MappingBehavior>,
+    /// Which outside hosts may answer; at least as strict as what mappings depend on.
+    pub filtering: PerProtocol<Filtering>,
     /// Whether inbound packets keep a mapping for UDP or ICMP queries alive (RFC 4787 section 4.3).
     pub refresh_inbound: bool,
     /// Whether a SYN from outside that is for nobody is answered after 6 seconds (RFC 5382 section 4.3).
@@ -67,21 +86,16 @@ pub struct Nat {
     pub segment_size: Option<SegmentSize>,
     /// Fragments kept until the first one of their datagram comes, 0 to 4,096.
     pub max_held_fragments: u16,
-    /// Mappings at one time, 1 to 4,194,304.
-    pub max_mappings: u32,
+    /// Bounds on all inside hosts together; those on mappings and sessions are 1 to 67,108,864.
+    pub limits: Limits,
+    /// Sessions of one mapping.
+    pub sessions_per_mapping: u32,
+    /// Bounds on each inside host.
+    pub host_limits: Limits,
+    /// What inside hosts are told that are refused for want of room.
+    pub refusal: Refusal,
     /// How long an idle mapping lives.
     pub timeouts: Timeouts,
-}
-
-/// Which outside hosts may send through a mapping (RFC 4787 section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Filtering {
-    /// Any.
-    EndpointIndependent,
-    /// Those whose address the inside host has sent to.
-    AddressDependent,
-    /// Those whose address and port the inside host has sent to.
-    AddressAndPortDependent,
 }
 
 /// How long an idle mapping lives, in whole seconds, at most 30 days.
@@ -126,20 +140,13 @@ pub(super) fn read(
     let pooling = pooling(table, source);
     let ports = nat_ports(table, source);
     let reserved_ports = reserved_ports(table, &ports, source);
-    let filtering = table.choice(
-        "filtering",
-        &[
-            ("endpoint-independent", Filtering::EndpointIndependent),
-            ("address-dependent", Filtering::AddressDependent),
-            ("address-and-port-dependent", Filtering::AddressAndPortDependent),
-        ],
-        source,
-    );
+    let (mapping, filtering) = behaviors(table, source);
     let refresh_inbound = table.boolean("refresh_inbound", true, source);
     let answer_unsolicited = table.boolean("answer_unsolicited", true, source);
     let segment_size = segment_size(table, source);
     let max_held_fragments = table.number("max_held_fragments", 256, 0..=4_096, source) as u16;
-    let max_mappings = table.number("max_mappings", 65_536, 1..=4_194_304, source);
+    let (limits, sessions_per_mapping) = limits::read(table, source);
+    let host_limits = limits::read_host(table, source);
     let timeouts = table.table("timeouts", &schema::TIMEOUTS, source);
     let timeouts = timeouts.map_or_else(Timeouts::default, |table| timeouts_in(&table, source));
     let known = |role| {
@@ -161,14 +168,91 @@ pub(super) fn read(
         preserve_parity: table.boolean("preserve_parity", false, source),
         preserve_class: table.boolean("preserve_class", true, source),
         hold: hold(table, source),
-        filtering: filtering.unwrap_or(Filtering::EndpointIndependent),
+        mapping,
+        filtering,
         refresh_inbound,
         answer_unsolicited,
         segment_size,
         max_held_fragments,
-        max_mappings,
+        limits,
+        sessions_per_mapping,
+        host_limits,
+        refusal: table
+            .choice("refusal", &REFUSALS, source)
+            .unwrap_or(Refusal::Prohibited),
         timeouts,
     })
+}
+
+/// What mappings depend on, and who may answer.
+fn behaviors(
+    table: &Section<'_, '_>,
+    source: &mut Source<'_>,
+) -> (PerProtocol<MappingBehavior>, PerProtocol<Filtering>) {
+    let [independent, address, both] = BEHAVIORS;
+    let mapping = per_protocol(
+        table,
+        "mapping",
+        &schema::MAPPING,
+        &[
+            (independent, MappingBehavior::EndpointIndependent),
+            (address, MappingBehavior::AddressDependent),
+            (both, MappingBehavior::AddressAndPortDependent),
+        ],
+        source,
+    );
+    let filtering = per_protocol(
+        table,
+        "filtering",
+        &schema::FILTERING,
+        &[
+            (independent, Filtering::EndpointIndependent),
+            (address, Filtering::AddressDependent),
+            (both, Filtering::AddressAndPortDependent),
+        ],
+        source,
+    );
+    let too_open = |protocol| (filtering[protocol] as u8) < mapping[protocol] as u8;
+    if [Protocol::Tcp, Protocol::Udp].into_iter().any(too_open) {
+        let span = table
+            .key_span("filtering")
+            .or_else(|| table.key_span("mapping"))
+            .unwrap_or(table.span.clone());
+        let message = "lets in hosts that the mapping is not for, and answers to them would leave from another port; expected it \
+                       at least as dependent as `mapping`";
+        source.error(&span, "filtering", message);
+    }
+    (mapping, filtering)
+}
+
+/// One word for all protocols, or a table with one for each; the first choice where nothing is said.
+fn per_protocol<T: Copy>(
+    table: &Section<'_, '_>,
+    key: &'static str,
+    schema: &'static schema::Schema,
+    choices: &[(&str, T); 3],
+    source: &mut Source<'_>,
+) -> PerProtocol<T> {
+    let default = choices[0].1;
+    let is_table = table
+        .value(key)
+        .is_some_and(|value| value.get_ref().as_table().is_some());
+    if !is_table {
+        return PerProtocol::all(table.choice(key, choices, source).unwrap_or(default));
+    }
+    let table = table.table(key, schema, source);
+    let mut one = |protocol| {
+        let word = table
+            .as_ref()
+            .filter(|table| table.may_have(protocol))
+            .and_then(|table| table.choice(protocol, choices, source));
+        word.unwrap_or(default)
+    };
+    PerProtocol {
+        tcp: one("tcp"),
+        udp: one("udp"),
+        icmp: one("icmp"),
+    }
 }
 
 fn pooling(table: &Section<'_, '_>, source: &mut Source<'_>) -> Pooling {

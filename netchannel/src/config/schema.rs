@@ -60,13 +60,47 @@ pub(super) const CHANNEL: Schema = Schema {
         "preserve_class",
         "port_hold",
         "port_hold_count",
+        "mapping",
         "filtering",
         "refresh_inbound",
         "answer_unsolicited",
         "mss_clamp",
         "max_held_fragments",
-        "max_mappings",
+        "refusal",
+        "limits",
+        "host_limits",
         "timeouts",
+    ],
+};
+pub(super) const MAPPING: Schema = Schema {
+    header: "[channel.mapping]",
+    keys: &["tcp", "udp", "icmp"],
+};
+pub(super) const FILTERING: Schema = Schema {
+    header: "[channel.filtering]",
+    keys: &["tcp", "udp"],
+};
+pub(super) const LIMITS: Schema = Schema {
+    header: "[channel.limits]",
+    keys: &[
+        "mappings",
+        "tcp_mappings",
+        "udp_mappings",
+        "icmp_mappings",
+        "sessions",
+        "sessions_per_mapping",
+        "new_mappings_per_second",
+    ],
+};
+pub(super) const HOST_LIMITS: Schema = Schema {
+    header: "[channel.host_limits]",
+    keys: &[
+        "mappings",
+        "tcp_mappings",
+        "udp_mappings",
+        "icmp_mappings",
+        "sessions",
+        "new_mappings_per_second",
     ],
 };
 pub(super) const TIMEOUTS: Schema = Schema {
@@ -121,7 +155,7 @@ pub(super) const REPLAY_INTERFACE: Schema = Schema {
 };
 
 /// Every table that a file may hold.
-pub(super) const SCHEMAS: [&Schema; 12] = [
+pub(super) const SCHEMAS: &[&Schema] = &[
     &FILE,
     &CONTROL,
     &MEMORY,
@@ -129,6 +163,10 @@ pub(super) const SCHEMAS: [&Schema; 12] = [
     &FLOW_TABLE,
     &INTERFACE,
     &CHANNEL,
+    &MAPPING,
+    &FILTERING,
+    &LIMITS,
+    &HOST_LIMITS,
     &TIMEOUTS,
     &UDP_TO_PORT,
     &RULE,

@@ -37,6 +37,11 @@ impl<'a, 'i> Section<'a, 'i> {
         Section { table, span, schema }
     }
 
+    /// Whether tables of this kind may hold the key at all.
+    pub(super) fn may_have(&self, key: &str) -> bool {
+        self.schema.keys.contains(&key)
+    }
+
     pub(super) fn value(&self, key: &str) -> Option<&'a Value<'i>> {
         debug_assert!(self.schema.keys.contains(&key), "{key} is not in the schema");
         self.table.get(key)

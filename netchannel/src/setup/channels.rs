@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::SetupError;
-use crate::channel::nat::{Filtering, NatSettings, PreparedNat, Timeouts};
+use crate::channel::nat::{NatSettings, PreparedNat, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
@@ -196,11 +196,8 @@ fn nat_settings(settings: &config::Nat, external: Vec<RangeInclusive<Ipv4Addr>>)
         preserve_parity: settings.preserve_parity,
         preserve_class: settings.preserve_class,
         hold: settings.hold,
-        filtering: match settings.filtering {
-            config::Filtering::EndpointIndependent => Filtering::EndpointIndependent,
-            config::Filtering::AddressDependent => Filtering::AddressDependent,
-            config::Filtering::AddressAndPortDependent => Filtering::AddressAndPortDependent,
-        },
+        mapping: settings.mapping,
+        filtering: settings.filtering,
         timeouts: Timeouts {
             udp: settings.timeouts.udp,
             udp_to_port: settings.timeouts.udp_to_port.clone(),
@@ -213,8 +210,9 @@ fn nat_settings(settings: &config::Nat, external: Vec<RangeInclusive<Ipv4Addr>>)
         answer_unsolicited: settings.answer_unsolicited,
         segment_size: settings.segment_size,
         max_held_fragments: settings.max_held_fragments,
-        max_mappings: settings.max_mappings,
-        // As many as one mapping needs on the whole, and then some.
-        max_sessions: settings.max_mappings.saturating_mul(4),
+        limits: settings.limits,
+        host_limits: settings.host_limits,
+        sessions_per_mapping: settings.sessions_per_mapping,
+        refusal: settings.refusal,
     }
 }

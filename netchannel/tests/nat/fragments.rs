@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use netchannel::channel::nat::Filtering;
+use netchannel::channel::nat::{Filtering, PerProtocol};
 use netchannel::drop_reason::DropReason;
 use netchannel::packet::checksum;
 use proptest::prelude::*;
@@ -167,7 +167,8 @@ fn rfc_4787_14_fragments_wait_for_the_first_and_not_forever() {
 #[test]
 fn fragments_share_the_fate_of_the_first() {
     for first_comes_last in [false, true] {
-        let mut nat = NatBox::new(|settings| settings.filtering = Filtering::AddressDependent);
+        let mut nat =
+            NatBox::new(|settings| settings.filtering = PerProtocol::all(Filtering::AddressDependent));
         nat.open(Body::Udp, at(INSIDE), at(SERVER));
         let [first, middle, last] = cut(&ip_packet(Body::Udp, at("9.9.9.9:53"), at(EXTERNAL_END), DATA), 9);
         let filtered = DropReason::NatFiltered;

@@ -2,6 +2,7 @@
 //! of RFC 4787.
 #![allow(unreachable_pub)]
 
+mod behavior;
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netchannel::channel::nat::{Filtering, Pooling};
+use netchannel::channel::nat::{Filtering, PerProtocol, Pooling};
 use netchannel::drop_reason::DropReason;
 
 use crate::harness::*;
@@ -34,7 +34,7 @@ fn rfc_6888_8_exceptions_are_free_at_once() {
     let reuses = |body: Body, filtering: Filtering, held: u32| {
         let mut nat = NatBox::new(|settings| {
             settings.ports = vec![2000..=2000];
-            settings.filtering = filtering;
+            settings.filtering = PerProtocol::all(filtering);
             settings.hold.count = held;
         });
         let server = if body == Body::Query(8) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use netchannel::channel::nat::Filtering;
+use netchannel::channel::nat::{Filtering, PerProtocol};
 use netchannel::drop_reason::DropReason;
 
 use crate::harness::*;
@@ -85,7 +85,8 @@ fn rfc_5382_2_connections_from_either_side_and_half_closed_ones_pass() {
 
 #[test]
 fn rfc_5382_2a_crossed_syns_connect() {
-    let mut nat = NatBox::new(|settings| settings.filtering = Filtering::AddressAndPortDependent);
+    let mut nat =
+        NatBox::new(|settings| settings.filtering = PerProtocol::all(Filtering::AddressAndPortDependent));
     nat.open(tcp(SYN), at(INSIDE), at(WEB));
     assert!(answers(&mut nat, SYN));
     nat.open(tcp(SYN | ACK), at(INSIDE), at(WEB));
@@ -154,7 +155,7 @@ fn rfc_7857_2_2_opening_and_closing_have_times_of_their_own() {
 /// A box that admits nobody who was not sent to.
 fn strict(answer: bool) -> NatBox {
     NatBox::new(|settings| {
-        settings.filtering = Filtering::AddressAndPortDependent;
+        settings.filtering = PerProtocol::all(Filtering::AddressAndPortDependent);
         settings.answer_unsolicited = answer;
     })
 }

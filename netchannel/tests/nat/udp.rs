@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netchannel::channel::nat::Filtering;
+use netchannel::channel::nat::{Filtering, PerProtocol};
 use netchannel::drop_reason::DropReason;
 
 use crate::common::edit_ipv4;
@@ -199,7 +199,7 @@ fn rfc_4787_8_and_8a_filtering_admits_what_it_should() {
         (Filtering::AddressAndPortDependent, false, false),
     ] {
         for body in [Body::Udp, Body::Tcp(SYN)] {
-            let mut nat = NatBox::new(|settings| settings.filtering = filtering);
+            let mut nat = NatBox::new(|settings| settings.filtering = PerProtocol::all(filtering));
             let external = nat.open(body, at(INSIDE), known);
             assert!(nat.reaches(body, known, external, at(INSIDE)));
             assert_eq!(
@@ -222,7 +222,7 @@ fn rfc_4787_8_and_8a_filtering_admits_what_it_should() {
 
 #[test]
 fn rfc_7857_7_what_is_filtered_keeps_nothing_alive() {
-    let mut nat = NatBox::new(|settings| settings.filtering = Filtering::AddressDependent);
+    let mut nat = NatBox::new(|settings| settings.filtering = PerProtocol::all(Filtering::AddressDependent));
     let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));
     for _ in 0..4 {
         nat.wait(60);
@@ -235,7 +235,7 @@ fn rfc_7857_7_what_is_filtered_keeps_nothing_alive() {
 
 #[test]
 fn an_address_is_forgotten_with_its_last_session() {
-    let mut nat = NatBox::new(|settings| settings.filtering = Filtering::AddressDependent);
+    let mut nat = NatBox::new(|settings| settings.filtering = PerProtocol::all(Filtering::AddressDependent));
     let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));
     nat.open(Body::Udp, at(INSIDE), at(OTHER));
     nat.wait(200);
@@ -252,7 +252,7 @@ fn rfc_4787_9_and_9a_hosts_inside_talk_by_their_external_endpoints() {
         Filtering::AddressDependent,
         Filtering::AddressAndPortDependent,
     ] {
-        let mut nat = NatBox::new(|settings| settings.filtering = filtering);
+        let mut nat = NatBox::new(|settings| settings.filtering = PerProtocol::all(filtering));
         let (one, other) = (at(INSIDE), at("10.0.0.3:6000"));
         let one_external = nat.open(Body::Udp, one, at(SERVER));
         let other_external = nat.open(Body::Udp, other, at(SERVER));
@@ -304,7 +304,7 @@ fn rfc_4787_11_behaviour_does_not_change_as_the_pool_fills() {
 /// Also where there is no room for sessions: who may send in does not change.
 #[test]
 fn rfc_4787_11_behaviour_does_not_change_as_sessions_run_out() {
-    let mut nat = NatBox::new(|settings| settings.max_sessions = 8);
+    let mut nat = NatBox::new(|settings| settings.limits.sessions = 8);
     let external = nat.open(Body::Udp, at(INSIDE), at(SERVER));
     for port in 1..50 {
         let remote = format!("9.9.9.9:{port}").parse().unwrap();
@@ -315,7 +315,7 @@ fn rfc_4787_11_behaviour_does_not_change_as_sessions_run_out() {
     nat.open(Body::Udp, at(INSIDE), at("9.9.9.9:100"));
     nat.open(Body::Udp, at(INSIDE), at("9.9.9.9:101"));
     let result = nat.send(Body::Udp, at(INSIDE), at("9.9.9.9:102"));
-    assert_eq!(result.dropped, [DropReason::NatMappingLimit]);
+    assert_eq!(result.dropped, [DropReason::NatSessionLimit]);
 }
 
 #[test]

@@ -109,9 +109,9 @@ impl Nat {
         if !quote.has_destination_port() {
             return None;
         }
-        let mapping = self
-            .table
-            .of_inside(quote.protocol(), quote.destination, context.now())?;
+        let mapping =
+            self.table
+                .of_inside(quote.protocol(), quote.destination, quote.source, context.now())?;
         let mapping = self.table.mappings.get(mapping);
         Some((mapping.inside, mapping.external))
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Index;
 
 use super::tcp;
 use crate::drop_reason::DropReason;
@@ -10,10 +11,47 @@ use crate::packet::{Fragment, Headers, Transport, protocol};
 /// The protocols that have ports, or identifiers in their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(super) enum Protocol {
+pub enum Protocol {
+    /// TCP.
     Tcp,
+    /// UDP.
     Udp,
+    /// ICMP queries.
     Icmp,
+}
+
+/// A value for each protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PerProtocol<T> {
+    /// That of TCP.
+    pub tcp: T,
+    /// That of UDP.
+    pub udp: T,
+    /// That of ICMP queries.
+    pub icmp: T,
+}
+
+impl<T: Copy> PerProtocol<T> {
+    /// The same for each.
+    pub const fn all(value: T) -> Self {
+        Self {
+            tcp: value,
+            udp: value,
+            icmp: value,
+        }
+    }
+}
+
+impl<T> Index<Protocol> for PerProtocol<T> {
+    type Output = T;
+
+    fn index(&self, protocol: Protocol) -> &T {
+        match protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+            Protocol::Icmp => &self.icmp,
+        }
+    }
 }
 
 impl Protocol {
@@ -52,6 +90,14 @@ pub(super) enum Direction {
 pub(super) struct Endpoint {
     pub(super) address: Ipv4Addr,
     pub(super) port: u16,
+}
+
+impl Endpoint {
+    /// No endpoint of any packet.
+    pub(super) const NONE: Self = Self {
+        address: Ipv4Addr::UNSPECIFIED,
+        port: 0,
+    };
 }
 
 impl fmt::Display for Endpoint {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::flow::Protocol;
 use super::mapping::Mapping;
 use super::session::Phase;
-use super::settings::{Filtering, NatSettings};
+use super::settings::{Filtering, MappingBehavior, NatSettings};
 use super::table::Table;
 use super::tcp;
 use crate::control::report;
@@ -22,36 +22,61 @@ const SESSIONS_PER_PAGE: usize = 16_384;
 /// Facts and counts.
 pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String, Value> {
     let pool = &table.mappings.pool;
-    let counts: BTreeMap<&str, u32> = Protocol::ALL
-        .iter()
-        .map(|&protocol| (protocol.name(), table.mappings.count(protocol)))
-        .collect();
     let ports: Vec<String> = pool
         .port_ranges()
         .iter()
         .map(|ports| format!("{}-{}", ports.start(), ports.end()))
         .collect();
     let addresses: Vec<String> = settings.external.iter().map(range_name).collect();
-    let filtering = match settings.filtering {
-        Filtering::EndpointIndependent => "endpoint-independent",
-        Filtering::AddressDependent => "address-dependent",
-        Filtering::AddressAndPortDependent => "address-and-port-dependent",
-    };
     BTreeMap::from([
         ("external", json!(addresses)),
         ("ports", json!(ports)),
-        ("filtering", json!(filtering)),
+        (
+            "mapping_behavior",
+            by_protocol(|protocol| json!(mapping_name(settings.mapping[protocol]))),
+        ),
+        (
+            "filtering",
+            by_protocol(|protocol| json!(filtering_name(settings.filtering[protocol]))),
+        ),
         // A mapping has one external port, so these are the ports in use as well.
-        ("mappings", json!(counts)),
+        (
+            "mappings",
+            by_protocol(|protocol| json!(table.mappings.count(protocol))),
+        ),
         ("ports_per_protocol", json!(pool.ports_per_protocol())),
         ("ports_held", json!(pool.held())),
         ("sessions", json!(table.session_count())),
-        ("max_mappings", json!(settings.max_mappings)),
-        ("max_sessions", json!(settings.max_sessions)),
+        ("max_mappings", json!(settings.limits.mappings)),
+        ("max_sessions", json!(settings.limits.sessions)),
     ])
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
+}
+
+fn by_protocol(value: impl Fn(Protocol) -> Value) -> Value {
+    Protocol::ALL
+        .into_iter()
+        .map(|protocol| (protocol.name().to_owned(), value(protocol)))
+        .collect::<serde_json::Map<String, Value>>()
+        .into()
+}
+
+fn mapping_name(behavior: MappingBehavior) -> &'static str {
+    match behavior {
+        MappingBehavior::EndpointIndependent => "endpoint-independent",
+        MappingBehavior::AddressDependent => "address-dependent",
+        MappingBehavior::AddressAndPortDependent => "address-and-port-dependent",
+    }
+}
+
+fn filtering_name(filtering: Filtering) -> &'static str {
+    match filtering {
+        Filtering::EndpointIndependent => "endpoint-independent",
+        Filtering::AddressDependent => "address-dependent",
+        Filtering::AddressAndPortDependent => "address-and-port-dependent",
+    }
 }
 
 fn range_name(range: &RangeInclusive<Ipv4Addr>) -> String {

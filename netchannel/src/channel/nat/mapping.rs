@@ -1,18 +1,18 @@
 //! Mappings: which external endpoint stands for which inside endpoint, whatever is on the other side (endpoint-independent mapping,
-//! RFC 4787 REQ-1, RFC 5382 REQ-1, RFC 5508 REQ-1 (a)).
+//! RFC 4787 REQ-1, RFC 5382 REQ-1, RFC 5508 REQ-1 (a)), or, by choice, only towards one outside address or endpoint.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::net::Ipv4Addr;
 
-use ahash::RandomState;
 use rand::rngs::StdRng;
 
 use super::chain::NONE;
-use super::flow::{Endpoint, Protocol};
+use super::flow::{Endpoint, PerProtocol, Protocol};
+use super::hosts::Hosts;
+use super::index::Index;
+use super::limits::{Counts, Limits, Pace};
 use super::pool::{AddressId, Pool};
 use super::ports::{Choice, FreePorts};
-use super::settings::{NatSettings, Pooling};
+use super::settings::{MappingBehavior, NatSettings, Pooling};
 use super::slab::Slab;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
@@ -23,40 +23,47 @@ pub(super) struct Mapping {
     pub(super) protocol: Protocol,
     pub(super) inside: Endpoint,
     pub(super) external: Endpoint,
+    /// What it depends on of the outside endpoint: nothing (0 for address and port), the address (and port 0), or both.
+    remote: Endpoint,
     pub(super) opened: Time,
     /// Sessions in its list, and the head of the list.
     pub(super) sessions: u32,
     pub(super) first_session: u32,
+    pub(super) host: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct InsideKey(Protocol, Endpoint);
+struct InsideKey {
+    protocol: Protocol,
+    inside: Endpoint,
+    remote: Endpoint,
+}
 
 impl Hash for InsideKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self(protocol, endpoint) = *self;
-        let ports = u64::from(protocol as u8) << 16 | u64::from(endpoint.port);
-        state.write_u64(u64::from(endpoint.address.to_bits()) << 32 | ports);
+        let Self {
+            protocol,
+            inside,
+            remote,
+        } = self;
+        state.write_u64(u64::from(inside.address.to_bits()) << 32 | u64::from(remote.address.to_bits()));
+        let ports = u64::from(inside.port) << 16 | u64::from(remote.port);
+        state.write_u64(ports << 8 | *protocol as u64);
     }
-}
-
-/// The external address that an inside host has, and for how many mappings.
-struct Host {
-    address: AddressId,
-    mappings: u32,
 }
 
 /// All mappings, found by inside endpoint (a hash) and by external endpoint (an index). Everything is O(1).
 pub(super) struct Mappings {
     table: Slab<Mapping>,
-    by_inside: HashMap<InsideKey, u32, RandomState>,
-    hosts: HashMap<Ipv4Addr, Host, RandomState>,
+    by_inside: Index,
+    pub(super) hosts: Hosts,
     pub(super) pool: Pool,
-    count: [u32; 3],
+    behavior: PerProtocol<MappingBehavior>,
+    counts: Counts,
+    pace: Pace,
+    limits: Limits,
     pooling: Pooling,
     /// By protocol: whether external ports are held back from reuse when their mapping ends.
     holds: [bool; 3],
-    limit: u32,
     random: StdRng,
 }
 
@@ -73,24 +80,25 @@ impl Mappings {
             settings.hold,
             &mut random,
         );
-        let ports = pool.ports_per_protocol() * Protocol::ALL.len() as u64;
-        let capacity = ports.min(settings.max_mappings.into()) as usize;
+        let capacity = settings.mapping_capacity();
         Self {
             table: Slab::with_capacity(capacity),
-            by_inside: HashMap::with_capacity_and_hasher(capacity, RandomState::new()),
-            hosts: HashMap::with_capacity_and_hasher(capacity, RandomState::new()),
+            by_inside: Index::for_entries(capacity),
+            hosts: Hosts::new(capacity, settings.host_limits),
             pool,
-            count: [0; 3],
+            behavior: settings.mapping,
+            counts: Counts::default(),
+            pace: Pace::default(),
+            limits: settings.limits,
             pooling: settings.pooling,
             holds: Protocol::ALL.map(|protocol| settings.holds_ports_of(protocol)),
-            limit: settings.max_mappings,
             random,
         }
     }
 
     /// Mappings of one protocol; each has one external port.
     pub(super) fn count(&self, protocol: Protocol) -> u32 {
-        self.count[protocol as usize]
+        self.counts.mappings[protocol as usize]
     }
 
     #[inline]
@@ -107,9 +115,27 @@ impl Mappings {
         self.table.iter_from(start)
     }
 
+    /// The mapping of an inside endpoint towards an outside one.
     #[inline]
-    pub(super) fn of_inside(&self, protocol: Protocol, inside: Endpoint) -> Option<u32> {
-        self.by_inside.get(&InsideKey(protocol, inside)).copied()
+    pub(super) fn of_inside(&self, protocol: Protocol, inside: Endpoint, remote: Endpoint) -> Option<u32> {
+        let key = self.key(protocol, inside, remote);
+        self.by_inside.find(&key, |index| {
+            let mapping = self.table.get(index);
+            mapping.inside == inside && mapping.remote == key.remote && mapping.protocol == protocol
+        })
+    }
+
+    fn key(&self, protocol: Protocol, inside: Endpoint, remote: Endpoint) -> InsideKey {
+        let remote = match self.behavior[protocol] {
+            MappingBehavior::EndpointIndependent => Endpoint::NONE,
+            MappingBehavior::AddressDependent => Endpoint { port: 0, ..remote },
+            MappingBehavior::AddressAndPortDependent => remote,
+        };
+        InsideKey {
+            protocol,
+            inside,
+            remote,
+        }
     }
 
     #[inline]
@@ -117,39 +143,57 @@ impl Mappings {
         self.pool.mapping(protocol, external)
     }
 
-    /// Makes a mapping for an inside endpoint that has none.
+    /// Makes a mapping for an inside endpoint that has none towards `remote`.
     pub(super) fn open(
         &mut self,
         protocol: Protocol,
         inside: Endpoint,
+        remote: Endpoint,
         now: Time,
     ) -> Result<u32, DropReason> {
-        if self.table.len() >= self.limit as usize {
+        let host = self.hosts.find(inside.address);
+        self.hosts.check_mapping(host, protocol, now)?;
+        if !self.counts.has_room_for_mapping(&self.limits, protocol) {
             return Err(DropReason::NatMappingLimit);
         }
+        if !self.pace.allows(self.limits.new_mappings_per_second, now) {
+            return Err(DropReason::NatRateLimit);
+        }
         let (address, external) = self
-            .take_external(protocol, inside)
+            .take_external(protocol, inside, host)
             .ok_or(DropReason::NatPortsExhausted)?;
+        self.pace.count(self.limits.new_mappings_per_second, now);
+        let host = self
+            .hosts
+            .add_mapping(host, inside.address, Some(address), protocol, now);
+        let key = self.key(protocol, inside, remote);
         let index = self.table.insert(Mapping {
             protocol,
             inside,
             external,
+            remote: key.remote,
             opened: now,
             sessions: 0,
             first_session: NONE,
+            host,
         });
         self.pool.assign(protocol, external, index);
-        self.by_inside.insert(InsideKey(protocol, inside), index);
-        let host = self.hosts.entry(inside.address);
-        host.or_insert(Host { address, mappings: 0 }).mappings += 1;
-        self.count[protocol as usize] += 1;
+        self.by_inside.insert(&key, index);
+        self.counts.mappings[protocol as usize] += 1;
         Ok(index)
     }
 
     /// Takes an external endpoint, at the host's address if it has one and pooling is paired.
-    fn take_external(&mut self, protocol: Protocol, inside: Endpoint) -> Option<(AddressId, Endpoint)> {
+    fn take_external(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        host: Option<u32>,
+    ) -> Option<(AddressId, Endpoint)> {
         let paired = match self.pooling {
-            Pooling::Paired { soft } => self.hosts.get(&inside.address).map(|host| (host.address, soft)),
+            Pooling::Paired { soft } => host
+                .and_then(|host| self.hosts.get(host).address)
+                .map(|address| (address, soft)),
             Pooling::Arbitrary => None,
         };
         if let Some((address, soft)) = paired {
@@ -175,18 +219,26 @@ impl Mappings {
             protocol,
             inside,
             external,
+            remote,
+            host,
             ..
         } = mapping;
-        self.by_inside.remove(&InsideKey(protocol, inside));
+        let key = InsideKey {
+            protocol,
+            inside,
+            remote,
+        };
+        self.by_inside.remove(&key, index);
         let hold = self.holds[protocol as usize];
         self.pool.free(protocol, external, hold, now);
-        self.count[protocol as usize] -= 1;
-        if let Some(host) = self.hosts.get_mut(&inside.address) {
-            host.mappings -= 1;
-            if host.mappings == 0 {
-                self.hosts.remove(&inside.address);
-            }
-        }
+        self.counts.mappings[protocol as usize] -= 1;
+        self.hosts.remove_mapping(host, protocol, now);
+    }
+
+    /// Frees ports that were held for long enough, and forgets hosts that have nothing; up to `limit` of each.
+    pub(super) fn release(&mut self, now: Time, limit: usize) {
+        self.pool.release(now, limit);
+        self.hosts.release(now, limit);
     }
 }
 
@@ -194,6 +246,12 @@ impl Mappings {
 mod tests {
     use super::*;
     use rand::SeedableRng;
+    use std::net::Ipv4Addr;
+
+    const REMOTE: Endpoint = Endpoint {
+        address: Ipv4Addr::new(8, 8, 8, 8),
+        port: 53,
+    };
 
     fn endpoint(last: u8, port: u16) -> Endpoint {
         Endpoint {
@@ -213,9 +271,9 @@ mod tests {
     }
 
     fn open(mappings: &mut Mappings, inside: Endpoint) -> Result<Endpoint, DropReason> {
-        let index = mappings.open(Protocol::Udp, inside, Time::ZERO)?;
+        let index = mappings.open(Protocol::Udp, inside, REMOTE, Time::ZERO)?;
         let external = mappings.get(index).external;
-        assert_eq!(mappings.of_inside(Protocol::Udp, inside), Some(index));
+        assert_eq!(mappings.of_inside(Protocol::Udp, inside, REMOTE), Some(index));
         assert_eq!(mappings.of_external(Protocol::Udp, external), Some(index));
         assert_eq!(mappings.of_external(Protocol::Tcp, external), None);
         Ok(external)
@@ -239,7 +297,9 @@ mod tests {
         }
         // A host without mappings is free to get any address.
         for port in 0..10 {
-            let mapping = mappings.of_inside(Protocol::Udp, endpoint(2, port)).unwrap();
+            let mapping = mappings
+                .of_inside(Protocol::Udp, endpoint(2, port), REMOTE)
+                .unwrap();
             mappings.close(mapping, Time::ZERO);
         }
         for host in 10..27 {
@@ -292,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_limit_holds() {
-        let mut mappings = mappings(|settings| settings.max_mappings = 1);
+        let mut mappings = mappings(|settings| settings.limits.mappings = 1);
         open(&mut mappings, endpoint(2, 1)).unwrap();
         assert_eq!(
             open(&mut mappings, endpoint(2, 2)),
@@ -302,6 +362,6 @@ mod tests {
 
     #[test]
     fn a_mapping_is_as_large_as_the_documentation_says() {
-        assert!(size_of::<Mapping>() <= 32, "{}", size_of::<Mapping>());
+        assert!(size_of::<Mapping>() <= 40, "{}", size_of::<Mapping>());
     }
 }

@@ -14,8 +14,11 @@ mod datagrams;
 mod errors;
 mod flow;
 mod fragments;
+mod hosts;
 mod icmp;
 mod identification;
+mod index;
+mod limits;
 mod listing;
 mod mapping;
 mod pool;
@@ -30,9 +33,11 @@ mod timers;
 mod translate;
 mod unsolicited;
 
+pub use flow::{PerProtocol, Protocol};
+pub use limits::Limits;
 pub use settings::{
-    Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, NatSettings, Pooling, PortHold,
-    SegmentSize, SettingsError, Timeouts,
+    Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, MappingBehavior, NatSettings, Pooling,
+    PortHold, Refusal, SegmentSize, SettingsError, Timeouts,
 };
 
 use std::collections::BTreeMap;
@@ -50,7 +55,7 @@ use crate::interface::Role;
 use crate::packet::{Fragment, Packet, Transport};
 use crate::time::Time;
 use datagrams::Datagrams;
-use flow::{Direction, Kind, Protocol, Tuple};
+use flow::{Direction, Kind, Tuple};
 use identification::Identifications;
 use table::Table;
 use translate::{Place, Rewrite, Side};
@@ -244,7 +249,7 @@ impl Nat {
         };
         let session = match self.session_from_inside(&tuple, now) {
             Ok(session) => session,
-            Err(reason) => return refuse(packet, reason, context),
+            Err(reason) => return self.refuse(packet, reason, context),
         };
         let version = context.network_version();
         self.table
@@ -267,7 +272,7 @@ impl Nat {
             destination,
             ..
         } = *tuple;
-        if let Some(mapping) = self.table.of_inside(protocol, source, now)
+        if let Some(mapping) = self.table.of_inside(protocol, source, destination, now)
             && let Some(session) = self.table.find(mapping, destination, now)
         {
             return Ok(session);
@@ -276,6 +281,20 @@ impl Nat {
             return Err(DropReason::NatNotOpening);
         }
         self.table.open_outbound(protocol, source, destination, now)
+    }
+
+    /// Drops a packet from inside that no session could be opened for, and says so to its sender if that is for want of room (RFC 5508
+    /// REQ-8, RFC 6888 REQ-11).
+    fn refuse(&self, packet: Packet, reason: DropReason, context: &mut Context<'_>) {
+        let error = match self.settings.refusal {
+            Refusal::Prohibited => Some(IcmpError::Prohibited),
+            Refusal::HostUnreachable => Some(IcmpError::HostUnreachable),
+            Refusal::Silent => None,
+        };
+        if let Some(error) = error.filter(|_| reason != DropReason::NatNotOpening) {
+            context.answer(&packet, error);
+        }
+        context.drop(packet, reason);
     }
 
     /// Sends a packet to the outside with its source translated.
@@ -385,7 +404,7 @@ impl Nat {
         };
         let sender = match self.session_from_inside(&tuple, now) {
             Ok(sender) => sender,
-            Err(reason) => return refuse(packet, reason, context),
+            Err(reason) => return self.refuse(packet, reason, context),
         };
         self.note(&packet, sender, Direction::Outbound, context);
         tuple.source = self.table.session(sender).rewrite(Direction::Outbound).to();
@@ -426,7 +445,7 @@ impl Nat {
         if let Some(session) = self.table.find(mapping, remote, now) {
             return Ok(Some(session));
         }
-        let is_admitted = match self.settings.filtering {
+        let is_admitted = match self.settings.filtering[tuple.protocol] {
             // Nobody answers a query that he was not sent.
             _ if tuple.protocol == Protocol::Icmp => false,
             Filtering::EndpointIndependent => true,
@@ -499,7 +518,7 @@ impl Nat {
         match self.table.open_inbound(mapping, tuple.source, now) {
             Some(session) => Ok(Some(session)),
             None if is_udp => Ok(None),
-            None => Err(DropReason::NatMappingLimit),
+            None => Err(DropReason::NatSessionLimit),
         }
     }
 
@@ -561,14 +580,6 @@ fn apply(rewrite: &Rewrite, packet: &mut Packet, protocol: Protocol, side: Side)
         protocol,
     };
     rewrite.apply(packet.frame.bytes_mut(), place, side);
-}
-
-/// Drops a packet from inside that no session could be opened for, and says so to its sender if that is for want of room (RFC 5508 REQ-8).
-fn refuse(packet: Packet, reason: DropReason, context: &mut Context<'_>) {
-    if reason != DropReason::NatNotOpening {
-        context.answer(&packet, IcmpError::Prohibited);
-    }
-    context.drop(packet, reason);
 }
 
 /// A packet to an external address that can't be translated. Of these only whole packets of other protocols can be for the box.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::flow::Protocol;
+use super::flow::{PerProtocol, Protocol};
+use super::limits::Limits;
 use super::ports::FreePorts;
 use crate::dispatch::is_possible_source;
 
@@ -36,8 +37,11 @@ pub struct NatSettings {
     pub preserve_class: bool,
     /// How long a port is held back from reuse.
     pub hold: PortHold,
-    /// Which outside hosts may send through a mapping. Default: any.
-    pub filtering: Filtering,
+    /// What a mapping depends on besides the inside endpoint. Default: nothing.
+    pub mapping: PerProtocol<MappingBehavior>,
+    /// Which outside hosts may send through a mapping; not fewer restrictions than what the mapping depends on. Default: any. Queries
+    /// of ICMP are answered only by whom they were sent to, whatever this says.
+    pub filtering: PerProtocol<Filtering>,
     /// Whether inbound packets keep a mapping for UDP or an ICMP query alive (RFC 4787 REQ-6). TCP always counts both directions.
     /// Default: true.
     pub refresh_inbound: bool,
@@ -51,12 +55,16 @@ pub struct NatSettings {
     /// Fragments that are kept, for 5 seconds at most, because they came before the first one of their datagram (RFC 4787 REQ-14). One
     /// source gets a quarter of this. Each takes a frame. 0 drops them. Default: 256.
     pub max_held_fragments: u16,
-    /// Mappings at one time, all protocols together, 1 to [`HIGHEST_LIMIT`]. Default: 65,536. Each takes some 110 bytes; besides, each
-    /// external port takes 12, once it was used.
-    pub max_mappings: u32,
-    /// Sessions (a mapping in use with one outside endpoint) at one time, 1 to [`HIGHEST_LIMIT`]. Default: 262,144. Outside hosts
-    /// open at most three quarters of them. Each takes some 150 bytes, 190 with [`Filtering::AddressDependent`].
-    pub max_sessions: u32,
+    /// Bounds on all together. Mappings and sessions are 1 to [`HIGHEST_LIMIT`], by default 65,536 and 262,144; the others have no bounds by
+    /// default. Outside hosts open at most three quarters of the sessions. A mapping takes some 100 bytes, a session some
+    /// 140, 160 with [`Filtering::AddressDependent`]; besides, each external port takes 4 that was used.
+    pub limits: Limits,
+    /// Bounds on each inside host (RFC 6888 REQ-4 and REQ-5). Default: none.
+    pub host_limits: Limits,
+    /// Sessions of one mapping. Default: no bound.
+    pub sessions_per_mapping: u32,
+    /// What an inside host is told whose packet could not be given a mapping or session. Default: [`Refusal::Prohibited`].
+    pub refusal: Refusal,
 }
 
 impl NatSettings {
@@ -71,14 +79,21 @@ impl NatSettings {
             preserve_parity: false,
             preserve_class: true,
             hold: PortHold::default(),
-            filtering: Filtering::EndpointIndependent,
+            mapping: PerProtocol::all(MappingBehavior::EndpointIndependent),
+            filtering: PerProtocol::all(Filtering::EndpointIndependent),
             refresh_inbound: true,
             answer_unsolicited: true,
             timeouts: Timeouts::default(),
             segment_size: None,
             max_held_fragments: 256,
-            max_mappings: 65_536,
-            max_sessions: 262_144,
+            limits: Limits {
+                mappings: 65_536,
+                sessions: 262_144,
+                ..Limits::NONE
+            },
+            host_limits: Limits::NONE,
+            sessions_per_mapping: u32::MAX,
+            refusal: Refusal::Prohibited,
         }
     }
 
@@ -91,7 +106,15 @@ impl NatSettings {
 
     /// Whether the external ports of a protocol are held when their mapping ends. Only UDP lets in whoever sends, and does not see the end.
     pub(super) fn holds_ports_of(&self, protocol: Protocol) -> bool {
-        protocol == Protocol::Udp && self.filtering == Filtering::EndpointIndependent
+        protocol == Protocol::Udp && self.filtering[protocol] == Filtering::EndpointIndependent
+    }
+
+    /// Mappings that there can be.
+    pub(super) fn mapping_capacity(&self) -> usize {
+        let addresses = self.external_addresses().count() as u64;
+        let ports = u64::from(FreePorts::new(&self.ports, &self.reserved_ports).len());
+        let endpoints = addresses * ports * Protocol::ALL.len() as u64;
+        endpoints.min(self.limits.mappings.into()) as usize
     }
 
     fn check_external(&self) -> Result<(), SettingsError> {
@@ -170,12 +193,18 @@ impl NatSettings {
             }
         }
         for (name, value) in [
-            ("max_mappings", self.max_mappings),
-            ("max_sessions", self.max_sessions),
+            ("limits.mappings", self.limits.mappings),
+            ("limits.sessions", self.limits.sessions),
         ] {
             if !(1..=HIGHEST_LIMIT).contains(&value) {
                 return Err(SettingsError::Limit { name, value });
             }
+        }
+        let too_open = |protocol: &Protocol| {
+            *protocol != Protocol::Icmp && (self.filtering[*protocol] as u8) < self.mapping[*protocol] as u8
+        };
+        if let Some(protocol) = Protocol::ALL.into_iter().find(too_open) {
+            return Err(SettingsError::FilteringBelowMapping(protocol.name()));
         }
         Ok(())
     }
@@ -213,8 +242,33 @@ impl Default for PortHold {
     }
 }
 
+/// What a mapping depends on besides the inside endpoint (RFC 4787 §4.1). Anything but the first breaks what connects hosts behind two
+/// translators directly: games, calls (RFC 4787 REQ-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum MappingBehavior {
+    /// Nothing.
+    EndpointIndependent,
+    /// The outside address.
+    AddressDependent,
+    /// The outside address and port.
+    AddressAndPortDependent,
+}
+
+/// What an inside host is told whose packet could not be given a mapping or session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// ICMP destination unreachable, communication administratively prohibited (RFC 5508 REQ-8).
+    Prohibited,
+    /// ICMP destination unreachable, host unreachable (RFC 6888 REQ-11).
+    HostUnreachable,
+    /// Nothing (RFC 5508 REQ-9).
+    Silent,
+}
+
 /// Which outside hosts may send through a mapping (RFC 4787 §5, RFC 5382 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Filtering {
     /// Any.
     EndpointIndependent,
@@ -326,6 +380,9 @@ pub enum SettingsError {
         max = HIGHEST_WELL_KNOWN_PORT
     )]
     TimeoutPort(u16),
+    /// Filtering lets in who is no part of what mappings depend on: answers would leave from another port.
+    #[error("{0}: filtering must not be more open than the mapping; make it at least as dependent")]
+    FilteringBelowMapping(&'static str),
     /// A limit is zero or too high.
     #[error("{name} is {value}; give 1 to {}", HIGHEST_LIMIT)]
     Limit {
@@ -386,11 +443,13 @@ mod tests {
             refused(|s| s.timeouts.udp_to_port = vec![(53, Duration::ZERO)]),
             NoTime("udp_to_port")
         );
+        let symmetric = PerProtocol::all(MappingBehavior::AddressAndPortDependent);
+        assert_eq!(refused(|s| s.mapping = symmetric), FilteringBelowMapping("tcp"));
         let limit = |name, value| Limit { name, value };
-        assert_eq!(refused(|s| s.max_mappings = 0), limit("max_mappings", 0));
+        assert_eq!(refused(|s| s.limits.mappings = 0), limit("limits.mappings", 0));
         assert_eq!(
-            refused(|s| s.max_sessions = u32::MAX),
-            limit("max_sessions", u32::MAX)
+            refused(|s| s.limits.sessions = u32::MAX),
+            limit("limits.sessions", u32::MAX)
         );
     }
 }

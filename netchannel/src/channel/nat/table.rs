@@ -1,15 +1,14 @@
 //! Mappings and sessions together: opening, finding, keeping alive and ending them. Everything is exact: what has reached its timeout is
 //! not found any more, whether or not its timer has come up.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use ahash::RandomState;
 use rand::rngs::StdRng;
 
 use super::chain::{Chains, NONE};
-use super::flow::{Direction, Endpoint, Protocol};
+use super::flow::{Direction, Endpoint, PerProtocol, Protocol};
+use super::index::Index;
 use super::mapping::{Mapping, Mappings};
 use super::session::{Cookie, Phase, Session};
 use super::settings::{Filtering, NatSettings, Timeouts};
@@ -20,10 +19,11 @@ use crate::time::Time;
 
 /// Timers that are looked at when a session is opened: more than one, so that ending keeps up with opening.
 const TIMERS_PER_OPENING: usize = 2;
+/// Sessions at their timeout that one lookup clears away.
+const MOST_CLOSED_BY_LOOKUP: usize = 64;
 /// Timers that are looked at when there is no room for what is opened.
 const TIMERS_WHEN_FULL: usize = 64;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 struct SessionKey {
     mapping: u32,
     remote: Endpoint,
@@ -36,7 +36,6 @@ impl Hash for SessionKey {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 struct PeerKey {
     mapping: u32,
     address: Ipv4Addr,
@@ -48,9 +47,9 @@ impl Hash for PeerKey {
     }
 }
 
-/// The sessions of each mapping with each outside address; kept only if filtering asks for it.
+/// The sessions of each mapping with each outside address, the first of each by its key; kept only if filtering asks for it.
 struct Peers {
-    first: HashMap<PeerKey, u32, RandomState>,
+    first: Index,
     chains: Chains,
 }
 
@@ -58,35 +57,43 @@ struct Peers {
 pub(super) struct Table {
     pub(super) mappings: Mappings,
     sessions: Slab<Session>,
-    by_key: HashMap<SessionKey, u32, RandomState>,
+    by_key: Index,
     /// The sessions of each mapping.
     chains: Chains,
     peers: Option<Peers>,
     wheel: Wheel,
     timeouts: Timeouts,
     refresh_inbound: bool,
+    /// By protocol: whether the sessions of an address have to be known.
+    filtering: PerProtocol<Filtering>,
     /// Sessions that there may be.
     limit: usize,
+    limit_per_mapping: u32,
     /// Sessions above which outside hosts open no more.
     limit_for_outside: usize,
 }
 
 impl Table {
     pub(super) fn new(settings: &NatSettings, random: StdRng) -> Self {
-        let limit = settings.max_sessions as usize;
+        let limit = settings.limits.sessions as usize;
         Self {
             mappings: Mappings::new(settings, random),
             sessions: Slab::with_capacity(limit),
-            by_key: HashMap::with_capacity_and_hasher(limit, RandomState::new()),
+            by_key: Index::for_entries(limit),
             chains: Chains::with_capacity(limit),
-            peers: (settings.filtering == Filtering::AddressDependent).then(|| Peers {
-                first: HashMap::with_capacity_and_hasher(limit, RandomState::new()),
-                chains: Chains::with_capacity(limit),
-            }),
+            peers: Protocol::ALL
+                .into_iter()
+                .any(|protocol| settings.filtering[protocol] == Filtering::AddressDependent)
+                .then(|| Peers {
+                    first: Index::for_entries(limit),
+                    chains: Chains::with_capacity(limit),
+                }),
             wheel: Wheel::with_capacity(limit),
             timeouts: settings.timeouts.clone(),
             refresh_inbound: settings.refresh_inbound,
+            filtering: settings.filtering,
             limit,
+            limit_per_mapping: settings.sessions_per_mapping,
             limit_for_outside: limit - limit / 4,
         }
     }
@@ -149,13 +156,22 @@ impl Table {
 
     /// The session of a mapping with an outside endpoint. O(1).
     pub(super) fn find(&mut self, mapping: u32, remote: Endpoint, now: Time) -> Option<u32> {
-        let index = *self.by_key.get(&SessionKey { mapping, remote })?;
+        let index = self.by_key.find(&SessionKey { mapping, remote }, |index| {
+            let session = self.sessions.get(index);
+            session.mapping == mapping && session.remote == remote
+        })?;
         self.if_alive(index, now)
     }
 
-    /// The mapping of an inside endpoint. O(1), amortised over the sessions that end.
-    pub(super) fn of_inside(&mut self, protocol: Protocol, inside: Endpoint, now: Time) -> Option<u32> {
-        let index = self.mappings.of_inside(protocol, inside)?;
+    /// The mapping of an inside endpoint towards an outside one. O(1), amortised over the sessions that end.
+    pub(super) fn of_inside(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        remote: Endpoint,
+        now: Time,
+    ) -> Option<u32> {
+        let index = self.mappings.of_inside(protocol, inside, remote)?;
         self.has_session(index, now).then_some(index)
     }
 
@@ -165,10 +181,11 @@ impl Table {
         self.has_session(index, now).then_some(index)
     }
 
-    /// Whether a mapping has a session that lives. The last one that does not takes the mapping with it.
+    /// Whether a mapping has a session that lives. The last one that does not takes the mapping with it. If a great many have just ended, it
+    /// is left to the timers to clear them away: no packet waits for that, and until then the mapping counts as alive.
     fn has_session(&mut self, mapping: u32, now: Time) -> bool {
-        // The list ends with this loop: `if_alive` takes what has ended out of it.
-        loop {
+        for _ in 0..MOST_CLOSED_BY_LOOKUP {
+            // The list ends with this loop: `if_alive` takes what has ended out of it.
             let Mapping {
                 sessions,
                 first_session,
@@ -181,18 +198,23 @@ impl Table {
                 return false;
             }
         }
+        true
     }
 
-    /// Whether a mapping has a session with this outside address, at any port. Only for filtering that asks for it. O(1), amortised over
-    /// the sessions that end.
+    /// Whether a mapping has a session with this outside address, at any port. Only for filtering that asks for it. O(1).
     pub(super) fn knows_peer(&mut self, mapping: u32, address: Ipv4Addr, now: Time) -> bool {
-        let key = PeerKey { mapping, address };
-        while let Some(&first) = self.peers.as_ref().and_then(|peers| peers.first.get(&key)) {
-            if self.if_alive(first, now).is_some() {
-                return true;
-            }
-        }
-        false
+        (0..MOST_CLOSED_BY_LOOKUP).any(|_| {
+            self.first_of_peer(mapping, address)
+                .is_some_and(|first| self.if_alive(first, now).is_some())
+        })
+    }
+
+    fn first_of_peer(&self, mapping: u32, address: Ipv4Addr) -> Option<u32> {
+        let peers = self.peers.as_ref()?;
+        peers.first.find(&PeerKey { mapping, address }, |index| {
+            let session = self.sessions.get(index);
+            session.mapping == mapping && session.remote.address == address
+        })
     }
 
     /// Opens a session for a packet from inside, and a mapping if the inside endpoint has none.
@@ -222,11 +244,18 @@ impl Table {
         now: Time,
     ) -> Result<u32, DropReason> {
         if self.sessions.len() >= self.limit {
-            return Err(DropReason::NatMappingLimit);
+            return Err(DropReason::NatSessionLimit);
         }
-        let mapping = match self.of_inside(protocol, inside, now) {
+        let host = self.mappings.hosts.find(inside.address);
+        if !self.mappings.hosts.has_room_for_session(host) {
+            return Err(DropReason::NatHostSessionLimit);
+        }
+        let mapping = match self.of_inside(protocol, inside, remote, now) {
+            Some(mapping) if self.mappings.get(mapping).sessions >= self.limit_per_mapping => {
+                return Err(DropReason::NatMappingSessionLimit);
+            }
             Some(mapping) => mapping,
-            None => self.mappings.open(protocol, inside, now)?,
+            None => self.mappings.open(protocol, inside, remote, now)?,
         };
         Ok(self.open(mapping, remote, Direction::Outbound, now))
     }
@@ -234,8 +263,11 @@ impl Table {
     /// Opens a session for a packet from outside to a mapping that lives. `None` if there is no room left for such sessions.
     pub(super) fn open_inbound(&mut self, mapping: u32, remote: Endpoint, now: Time) -> Option<u32> {
         self.expire(now, TIMERS_PER_OPENING);
-        (self.sessions.len() < self.limit_for_outside)
-            .then(|| self.open(mapping, remote, Direction::Inbound, now))
+        let Mapping { sessions, host, .. } = *self.mappings.get(mapping);
+        let has_room = self.sessions.len() < self.limit_for_outside
+            && sessions < self.limit_per_mapping
+            && self.mappings.hosts.has_room_for_session(Some(host));
+        has_room.then(|| self.open(mapping, remote, Direction::Inbound, now))
     }
 
     fn open(&mut self, mapping: u32, remote: Endpoint, opener: Direction, now: Time) -> u32 {
@@ -246,13 +278,12 @@ impl Table {
         let index = self.sessions.insert(session);
         self.chains.push(&mut owner.first_session, index);
         owner.sessions += 1;
-        self.by_key.insert(SessionKey { mapping, remote }, index);
-        if let Some(peers) = &mut self.peers {
-            let key = PeerKey {
-                mapping,
-                address: remote.address,
-            };
-            peers.chains.push(peers.first.entry(key).or_insert(NONE), index);
+        let host = owner.host;
+        let needs_peers = self.filtering[owner.protocol] == Filtering::AddressDependent;
+        self.mappings.hosts.add_session(host);
+        self.by_key.insert(&SessionKey { mapping, remote }, index);
+        if needs_peers {
+            self.add_peer(mapping, remote.address, index);
         }
         self.wheel.insert(index, deadline, now);
         index
@@ -260,27 +291,50 @@ impl Table {
 
     /// Ends a session that is not in the wheel, and its mapping with the last one.
     fn close(&mut self, index: u32, now: Time) {
-        let Some(Session { mapping, remote, .. }) = self.sessions.remove(index) else {
-            return;
-        };
-        self.by_key.remove(&SessionKey { mapping, remote });
-        if let Some(peers) = &mut self.peers {
-            let key = PeerKey {
-                mapping,
-                address: remote.address,
-            };
-            if let Some(first) = peers.first.get_mut(&key) {
-                peers.chains.remove(first, index);
-                if *first == NONE {
-                    peers.first.remove(&key);
-                }
-            }
-        }
+        let Session { mapping, remote, .. } = *self.sessions.get(index);
+        self.by_key.remove(&SessionKey { mapping, remote }, index);
         let owner = self.mappings.get_mut(mapping);
         self.chains.remove(&mut owner.first_session, index);
         owner.sessions -= 1;
-        if owner.sessions == 0 {
+        let (host, is_last) = (owner.host, owner.sessions == 0);
+        if self.filtering[owner.protocol] == Filtering::AddressDependent {
+            self.remove_peer(mapping, remote.address, index);
+        }
+        self.mappings.hosts.remove_session(host);
+        if is_last {
             self.mappings.close(mapping, now);
+        }
+        self.sessions.remove(index);
+    }
+
+    /// Puts a session in front of those with the same outside address.
+    fn add_peer(&mut self, mapping: u32, address: Ipv4Addr, index: u32) {
+        let first = self.first_of_peer(mapping, address);
+        let Some(peers) = &mut self.peers else { return };
+        let key = PeerKey { mapping, address };
+        let mut head = first.unwrap_or(NONE);
+        peers.chains.push(&mut head, index);
+        match first {
+            Some(first) => {
+                peers.first.replace(&key, first, index);
+            }
+            None => peers.first.insert(&key, index),
+        }
+    }
+
+    /// Takes a session out of those with the same outside address.
+    fn remove_peer(&mut self, mapping: u32, address: Ipv4Addr, index: u32) {
+        let first = self.first_of_peer(mapping, address);
+        let (Some(first), Some(peers)) = (first, &mut self.peers) else {
+            return;
+        };
+        let key = PeerKey { mapping, address };
+        let mut head = first;
+        peers.chains.remove(&mut head, index);
+        if head == NONE {
+            peers.first.remove(&key, first);
+        } else if head != first {
+            peers.first.replace(&key, first, head);
         }
     }
 
@@ -315,7 +369,7 @@ impl Table {
 
     /// Ends what has reached its timeout, and frees ports that were held for long enough; looks at up to `limit` of either.
     pub(super) fn expire(&mut self, now: Time, limit: usize) {
-        self.mappings.pool.release(now, limit);
+        self.mappings.release(now, limit);
         for _ in 0..limit {
             let Some(index) = self.wheel.next_due(now) else {
                 return;

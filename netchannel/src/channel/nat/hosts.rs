@@ -1,0 +1,162 @@
+//! Inside hosts that have mappings: their external address, what they use, and how fast.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use super::flow::Protocol;
+use super::index::Index;
+use super::limits::{Counts, Limits, Pace};
+use super::pool::AddressId;
+use super::slab::Slab;
+use crate::drop_reason::DropReason;
+use crate::time::Time;
+
+/// Hosts without mappings that are remembered for their pace; of those beyond, the pace is forgotten.
+const MOST_LINGERING: usize = 4096;
+
+/// One inside host, or subscriber.
+#[derive(Debug)]
+pub(super) struct Host {
+    inside: Ipv4Addr,
+    /// The external address of its first mapping.
+    pub(super) address: Option<AddressId>,
+    counts: Counts,
+    pace: Pace,
+    lingers: bool,
+}
+
+/// The hosts that have mappings, and those that opened some within the last second. Everything is O(1).
+pub(super) struct Hosts {
+    table: Slab<Host>,
+    by_address: Index,
+    /// Those that had no mappings at some time, but had opened some just before.
+    lingering: VecDeque<u32>,
+    limits: Limits,
+}
+
+impl Hosts {
+    /// For as many hosts as there may be mappings.
+    pub(super) fn new(capacity: usize, limits: Limits) -> Self {
+        let capacity = capacity + MOST_LINGERING;
+        Self {
+            table: Slab::with_capacity(capacity),
+            by_address: Index::for_entries(capacity),
+            lingering: VecDeque::new(),
+            limits,
+        }
+    }
+
+    pub(super) fn find(&self, inside: Ipv4Addr) -> Option<u32> {
+        self.by_address
+            .find(&inside.to_bits(), |host| self.table.get(host).inside == inside)
+    }
+
+    pub(super) fn get(&self, host: u32) -> &Host {
+        self.table.get(host)
+    }
+
+    /// Whether this host, `None` for a new one, may have another mapping now.
+    pub(super) fn check_mapping(
+        &self,
+        host: Option<u32>,
+        protocol: Protocol,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let none = (Counts::default(), Pace::default());
+        let (counts, pace) = host.map_or(none, |host| {
+            let host = self.table.get(host);
+            (host.counts, host.pace)
+        });
+        if !counts.has_room_for_mapping(&self.limits, protocol) {
+            return Err(DropReason::NatHostMappingLimit);
+        }
+        if !pace.allows(self.limits.new_mappings_per_second, now) {
+            return Err(DropReason::NatHostRateLimit);
+        }
+        Ok(())
+    }
+
+    /// Whether this host may have another session.
+    pub(super) fn has_room_for_session(&self, host: Option<u32>) -> bool {
+        let sessions = host.map_or(0, |host| self.table.get(host).counts.sessions);
+        sessions < self.limits.sessions
+    }
+
+    /// Counts a mapping. `host` is what `find` found.
+    pub(super) fn add_mapping(
+        &mut self,
+        host: Option<u32>,
+        inside: Ipv4Addr,
+        address: Option<AddressId>,
+        protocol: Protocol,
+        now: Time,
+    ) -> u32 {
+        let index = host.unwrap_or_else(|| {
+            let index = self.table.insert(Host {
+                inside,
+                address: None,
+                counts: Counts::default(),
+                pace: Pace::default(),
+                lingers: false,
+            });
+            self.by_address.insert(&inside.to_bits(), index);
+            index
+        });
+        let host = self.table.get_mut(index);
+        host.address = host.address.or(address);
+        host.counts.mappings[protocol as usize] += 1;
+        host.pace.count(self.limits.new_mappings_per_second, now);
+        index
+    }
+
+    pub(super) fn remove_mapping(&mut self, index: u32, protocol: Protocol, now: Time) {
+        let host = self.table.get_mut(index);
+        host.counts.mappings[protocol as usize] -= 1;
+        if host.counts.mappings != [0; 3] {
+            return;
+        }
+        // Its address is its own only as long as it has mappings.
+        host.address = None;
+        if host.lingers {
+            return;
+        }
+        if !host.pace.is_full(now) && self.lingering.len() < MOST_LINGERING {
+            host.lingers = true;
+            self.lingering.push_back(index);
+        } else {
+            self.remove(index);
+        }
+    }
+
+    /// Forgets hosts whose pace needs not be remembered any more, up to `limit`.
+    pub(super) fn release(&mut self, now: Time, limit: usize) {
+        for _ in 0..limit {
+            let Some(&index) = self.lingering.front() else {
+                return;
+            };
+            let host = self.table.get_mut(index);
+            if !host.pace.is_full(now) {
+                return;
+            }
+            self.lingering.pop_front();
+            host.lingers = false;
+            if host.counts.mappings == [0; 3] {
+                self.remove(index);
+            }
+        }
+    }
+
+    fn remove(&mut self, index: u32) {
+        if let Some(host) = self.table.remove(index) {
+            self.by_address.remove(&host.inside.to_bits(), index);
+        }
+    }
+
+    pub(super) fn add_session(&mut self, host: u32) {
+        self.table.get_mut(host).counts.sessions += 1;
+    }
+
+    pub(super) fn remove_session(&mut self, host: u32) {
+        self.table.get_mut(host).counts.sessions -= 1;
+    }
+}
