@@ -2,8 +2,10 @@
 
 mod external;
 mod limits;
+mod statics;
 
 pub use external::External;
+pub use statics::PortForward;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -19,8 +21,8 @@ use super::schema;
 use super::section::{Section, as_integer, quoted, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
 use crate::channel::nat::{
-    Filtering, HIGHEST_WELL_KNOWN_PORT, Limits, MappingBehavior, PerProtocol, Pooling, PortHold, Protocol,
-    Refusal, SegmentSize,
+    Filtering, HIGHEST_WELL_KNOWN_PORT, Limits, MappingBehavior, OneToOne, PerProtocol, Pooling, PortHold,
+    Protocol, Refusal, SegmentSize,
 };
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
@@ -74,6 +76,10 @@ pub struct Nat {
     pub preserve_class: bool,
     /// How long a port is held back from reuse.
     pub hold: PortHold,
+    /// Forwarded ports.
+    pub forwards: Vec<PortForward>,
+    /// Inside hosts with external addresses of their own.
+    pub one_to_one: Vec<OneToOne>,
     /// What mappings depend on.
     pub mapping: PerProtocol<MappingBehavior>,
     /// Which outside hosts may answer; at least as strict as what mappings depend on.
@@ -168,6 +174,8 @@ pub(super) fn read(
         preserve_parity: table.boolean("preserve_parity", false, source),
         preserve_class: table.boolean("preserve_class", true, source),
         hold: hold(table, source),
+        forwards: statics::forwards(table, source),
+        one_to_one: statics::one_to_one(table, source),
         mapping,
         filtering,
         refresh_inbound,

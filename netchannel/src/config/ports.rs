@@ -53,7 +53,7 @@ impl fmt::Display for PortRange {
 }
 
 /// A port, or a range of ports in text.
-fn ports(value: &DeValue<'_>) -> Result<PortRange, String> {
+pub(super) fn one_port_range(value: &DeValue<'_>) -> Result<PortRange, String> {
     let wrong = || {
         format!(
             "{} is not a port range; expected {PORTS_EXPECTED}",
@@ -100,7 +100,7 @@ pub(super) fn port_list(
     key: &str,
     source: &mut Source<'_>,
 ) -> Option<Vec<Spanned<PortRange>>> {
-    let ports = table.list(key, PORTS_EXPECTED, source, ports)?;
+    let ports = table.list(key, PORTS_EXPECTED, source, one_port_range)?;
     let mut sorted: Vec<&Spanned<PortRange>> = ports.iter().collect();
     sorted.sort_by_key(|range| (*range.get_ref(), range.span().start));
     for pair in sorted.windows(2) {
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<PortRange, String> {
-        ports(&DeValue::String(text.into()))
+        one_port_range(&DeValue::String(text.into()))
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) const CHANNEL: Schema = Schema {
         "preserve_class",
         "port_hold",
         "port_hold_count",
+        "forward",
+        "one_to_one",
         "mapping",
         "filtering",
         "refresh_inbound",
@@ -79,6 +81,14 @@ pub(super) const MAPPING: Schema = Schema {
 pub(super) const FILTERING: Schema = Schema {
     header: "[channel.filtering]",
     keys: &["tcp", "udp"],
+};
+pub(super) const FORWARD: Schema = Schema {
+    header: "[[channel.forward]]",
+    keys: &["protocol", "external", "ports", "to", "to_port"],
+};
+pub(super) const ONE_TO_ONE: Schema = Schema {
+    header: "[[channel.one_to_one]]",
+    keys: &["external", "inside"],
 };
 pub(super) const LIMITS: Schema = Schema {
     header: "[channel.limits]",
@@ -165,6 +175,8 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &CHANNEL,
     &MAPPING,
     &FILTERING,
+    &FORWARD,
+    &ONE_TO_ONE,
     &LIMITS,
     &HOST_LIMITS,
     &TIMEOUTS,

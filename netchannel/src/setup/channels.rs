@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::SetupError;
-use crate::channel::nat::{NatSettings, PreparedNat, Timeouts};
+use crate::channel::nat::{self, NatSettings, PreparedNat, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
@@ -49,6 +49,8 @@ pub struct Claim {
     pub addresses: RangeInclusive<Ipv4Addr>,
     /// Its ports at each of them.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// Whether all that is sent to the addresses is its own, of any protocol. Then it has no `ports`.
+    pub is_whole: bool,
     /// The interface whose address it is, if it was not given by number.
     pub interface: Option<String>,
 }
@@ -104,12 +106,14 @@ pub fn channels(
                 let id = ChannelId(plan.channels.len() as u16);
                 let claims = claims(id, &channel.name, settings, links)?;
                 warn_of_inside(config, links, &claims);
-                let external = claims.iter().map(|claim| claim.addresses.clone()).collect();
+                let external: Vec<_> = claims.iter().map(|claim| claim.addresses.clone()).collect();
+                let forwards = forwards(settings, &external);
+                let claims = with_static(claims, settings, &forwards);
                 let refused = |source| SetupError::Nat {
                     channel: channel.name.clone(),
                     source,
                 };
-                let nat = PreparedNat::new(nat_settings(settings, external)).map_err(refused)?;
+                let nat = PreparedNat::new(nat_settings(settings, external, forwards)).map_err(refused)?;
                 plan.claims.extend(claims);
                 Box::new(|| Box::new(nat.into_channel()))
             }
@@ -143,10 +147,58 @@ fn claims(
             name: name.to_owned(),
             addresses,
             ports: ranges(&settings.ports),
+            is_whole: false,
             interface,
         })
     };
     settings.external.iter().map(claim).collect()
+}
+
+/// The forwarded ports, by protocol. Those without an external address are at the first one that there is.
+fn forwards(settings: &config::Nat, external: &[RangeInclusive<Ipv4Addr>]) -> Vec<nat::Forward> {
+    let mut forwards = Vec::new();
+    for forward in &settings.forwards {
+        let first = external.first().map(|range| *range.start());
+        let Some(external) = forward.external.or(first) else {
+            continue;
+        };
+        forwards.extend(forward.protocols.iter().map(|&protocol| nat::Forward {
+            protocol,
+            external,
+            ports: forward.ports.first..=forward.ports.last,
+            inside: forward.to,
+            inside_port: forward.to_port,
+        }));
+    }
+    forwards
+}
+
+/// Claims forwarded ports and addresses of single inside hosts too.
+fn with_static(mut claims: Vec<Claim>, settings: &config::Nat, forwards: &[nat::Forward]) -> Vec<Claim> {
+    let Some(Claim { channel, name, .. }) = claims.first().cloned() else {
+        return claims;
+    };
+    let claim = |addresses, ports, is_whole| Claim {
+        channel,
+        name: name.clone(),
+        addresses,
+        ports,
+        is_whole,
+        interface: None,
+    };
+    let forwarded = forwards.iter().map(|forward| {
+        claim(
+            forward.external..=forward.external,
+            vec![forward.ports.clone()],
+            false,
+        )
+    });
+    let one_to_one = settings
+        .one_to_one
+        .iter()
+        .map(|one| claim(one.external.clone(), Vec::new(), true));
+    claims.extend(forwarded.chain(one_to_one));
+    claims
 }
 
 fn first_address(links: &Links, interface: &str) -> Option<Ipv4Addr> {
@@ -186,7 +238,11 @@ fn ranges(ports: &[PortRange]) -> Vec<RangeInclusive<u16>> {
     ports.iter().map(|ports| ports.first..=ports.last).collect()
 }
 
-fn nat_settings(settings: &config::Nat, external: Vec<RangeInclusive<Ipv4Addr>>) -> NatSettings {
+fn nat_settings(
+    settings: &config::Nat,
+    external: Vec<RangeInclusive<Ipv4Addr>>,
+    forwards: Vec<nat::Forward>,
+) -> NatSettings {
     NatSettings {
         external,
         pooling: settings.pooling,
@@ -196,6 +252,8 @@ fn nat_settings(settings: &config::Nat, external: Vec<RangeInclusive<Ipv4Addr>>)
         preserve_parity: settings.preserve_parity,
         preserve_class: settings.preserve_class,
         hold: settings.hold,
+        forwards,
+        one_to_one: settings.one_to_one.clone(),
         mapping: settings.mapping,
         filtering: settings.filtering,
         timeouts: Timeouts {

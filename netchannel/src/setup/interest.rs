@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Subnets};
+use ipnet::{IpNet, Ipv4Net, Ipv4Subnets};
 
 use super::{Claim, Layout};
 use crate::config::{self, AddressRange, ChannelKind, Config, Role, Rule};
@@ -30,6 +30,11 @@ pub fn interest(config: &Config, layout: &Layout, links: &Links, claims: &[Claim
             .channel(&rule.channel)
             .is_some_and(|channel| channel.kind == ChannelKind::Forward)
     });
+    let whole: Vec<Ipv4Net> = claims
+        .iter()
+        .filter(|claim| claim.is_whole)
+        .flat_map(|claim| Ipv4Subnets::new(*claim.addresses.start(), *claim.addresses.end(), 0))
+        .collect();
     let interfaces = layout.interfaces.iter().map(|(id, interface)| {
         let is_inside = interface.role == Role::Inside;
         let mut wanted = LogicalInterface {
@@ -49,7 +54,9 @@ pub fn interest(config: &Config, layout: &Layout, links: &Links, claims: &[Claim
         } else if forwards {
             wanted.destinations = inside.clone();
         }
-        wanted.passes_flows = !wanted.destinations.is_empty() || may_pass(config, &wanted.sources);
+        let forwarded = !wanted.destinations.is_empty();
+        wanted.destinations.extend(whole.iter().copied().map(IpNet::V4));
+        wanted.passes_flows = forwarded || may_pass(config, &wanted.sources);
         wanted
     });
     Interest {
@@ -120,9 +127,10 @@ fn external(claims: &[Claim]) -> Vec<ExternalPrefix> {
         let (first, last) = (claim.addresses.start().to_bits(), claim.addresses.end().to_bits());
         (u64::from(first), u64::from(last) + 1)
     };
+    let claims: Vec<&Claim> = claims.iter().filter(|claim| !claim.is_whole).collect();
     let cuts: BTreeSet<u64> = claims
         .iter()
-        .map(bounds)
+        .map(|claim| bounds(claim))
         .flat_map(|(first, end)| [first, end])
         .collect();
     let mut prefixes = Vec::new();
@@ -156,6 +164,7 @@ mod tests {
             name: String::new(),
             addresses: Ipv4Addr::new(192, 0, 2, first)..=Ipv4Addr::new(192, 0, 2, last),
             ports: vec![ports],
+            is_whole: false,
             interface: None,
         }
     }

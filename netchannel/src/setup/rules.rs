@@ -241,6 +241,7 @@ mod tests {
             name: String::new(),
             addresses: external..=external,
             ports: ports.to_vec(),
+            is_whole: false,
             interface: None,
         }
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use netchannel::channel::nat::{Nat, NatSettings};
-use netchannel::channel::{ChannelId, Drop, Netchannel, Pass};
+use netchannel::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use netchannel::dispatch::{Registry, RuleSet};
 use netchannel::drop_reason::DropReason;
 use netchannel::interface::Interfaces;
@@ -89,11 +89,27 @@ pub fn to_wan(frame: &[u8]) -> Vec<u8> {
 
 impl NatBox {
     pub fn new(change: impl FnOnce(&mut NatSettings)) -> Self {
-        Self::on(interfaces(), change)
+        Self::with_rules(change, |_, _| {})
+    }
+
+    /// All goes to the translator unless `rules` say otherwise; they may name a channel that forwards.
+    pub fn with_rules(
+        change: impl FnOnce(&mut NatSettings),
+        rules: impl FnOnce(&mut RuleSet, ChannelId),
+    ) -> Self {
+        Self::build(interfaces(), change, rules)
     }
 
     /// With these interfaces in place of the test box's own.
     pub fn on(interfaces: Interfaces, change: impl FnOnce(&mut NatSettings)) -> Self {
+        Self::build(interfaces, change, |_, _| {})
+    }
+
+    fn build(
+        interfaces: Interfaces,
+        change: impl FnOnce(&mut NatSettings),
+        rules: impl FnOnce(&mut RuleSet, ChannelId),
+    ) -> Self {
         let mut settings = NatSettings::new(vec![EXTERNAL]);
         change(&mut settings);
         let mut channels = Registry::new();
@@ -102,7 +118,10 @@ impl NatBox {
         channels
             .register("nat", Box::new(Nat::new(settings).unwrap()))
             .unwrap();
-        let mut test = TestBox::on(interfaces, channels, RuleSet::new(NAT));
+        let forward = channels.register("forward", Box::new(Forward)).unwrap();
+        let mut rule_set = RuleSet::new(NAT);
+        rules(&mut rule_set, forward);
+        let mut test = TestBox::on(interfaces, channels, rule_set);
         test.network.publish(wider_network().build());
         test.run();
         Self { test }

@@ -16,5 +16,6 @@ mod packets;
 mod ports;
 mod routing;
 mod segment_size;
+mod statics;
 mod tcp;
 mod udp;

@@ -22,7 +22,6 @@ impl Nat {
         let Some(sender) = self.sender_of(&quote, &packet, context) else {
             return self.unrelated(packet, &quote, context);
         };
-        let sender = self.table.mappings.get(sender).inside;
         let Some((mut packet, departure)) = context.depart(packet, IpAddr::V4(sender.address)) else {
             return;
         };
@@ -78,7 +77,6 @@ impl Nat {
         let Some((inside, external)) = self.receiver_of(&quote, context) else {
             return context.drop(packet, DropReason::NatIcmpUnrelated);
         };
-        let sender = self.table.mappings.get(sender).inside;
         let Some((mut packet, departure)) = context.depart(packet, IpAddr::V4(sender.address)) else {
             return;
         };
@@ -95,17 +93,25 @@ impl Nat {
         context.send(packet, &departure);
     }
 
-    /// The mapping through which the quoted packet left; the error must have come to the address that the packet had.
-    fn sender_of(&mut self, quote: &Quote, packet: &Packet, context: &Context<'_>) -> Option<u32> {
+    /// The inside endpoint whose packet is quoted; the error must have come to the address that the packet had.
+    fn sender_of(&mut self, quote: &Quote, packet: &Packet, context: &Context<'_>) -> Option<Endpoint> {
         if IpAddr::V4(quote.source.address) != packet.headers.destination {
             return None;
         }
-        self.table
-            .of_external(quote.protocol(), quote.source, context.now())
+        if let Some(inside) = self.one_to_one_inside(quote.source) {
+            return Some(inside);
+        }
+        let mapping = self
+            .table
+            .of_external(quote.protocol(), quote.source, context.now())?;
+        Some(self.table.mappings.get(mapping).inside)
     }
 
     /// The inside and the external endpoint of the mapping through which the quoted packet came in.
     fn receiver_of(&mut self, quote: &Quote, context: &Context<'_>) -> Option<(Endpoint, Endpoint)> {
+        if let Some(external) = self.one_to_one_external(quote.destination) {
+            return Some((quote.destination, external));
+        }
         if !quote.has_destination_port() {
             return None;
         }

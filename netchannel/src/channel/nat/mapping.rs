@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 
 use super::chain::NONE;
 use super::flow::{Endpoint, PerProtocol, Protocol};
+use super::forwards::Forwards;
 use super::hosts::Hosts;
 use super::index::Index;
 use super::limits::{Counts, Limits, Pace};
@@ -21,6 +22,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Mapping {
     pub(super) protocol: Protocol,
+    /// The external endpoint is forwarded to the inside one, whoever sends.
+    pub(super) is_forward: bool,
     pub(super) inside: Endpoint,
     pub(super) external: Endpoint,
     /// What it depends on of the outside endpoint: nothing (0 for address and port), the address (and port 0), or both.
@@ -57,6 +60,7 @@ pub(super) struct Mappings {
     by_inside: Index,
     pub(super) hosts: Hosts,
     pub(super) pool: Pool,
+    pub(super) forwards: Forwards,
     behavior: PerProtocol<MappingBehavior>,
     counts: Counts,
     pace: Pace,
@@ -78,6 +82,7 @@ impl Mappings {
                 class: settings.preserve_class,
             },
             settings.hold,
+            &settings.forwards,
             &mut random,
         );
         let capacity = settings.mapping_capacity();
@@ -86,6 +91,7 @@ impl Mappings {
             by_inside: Index::for_entries(capacity),
             hosts: Hosts::new(capacity, settings.host_limits),
             pool,
+            forwards: Forwards::new(&settings.forwards),
             behavior: settings.mapping,
             counts: Counts::default(),
             pace: Pace::default(),
@@ -118,6 +124,9 @@ impl Mappings {
     /// The mapping of an inside endpoint towards an outside one.
     #[inline]
     pub(super) fn of_inside(&self, protocol: Protocol, inside: Endpoint, remote: Endpoint) -> Option<u32> {
+        if let Some(external) = self.forwards.external_of(protocol, inside) {
+            return self.of_external(protocol, external);
+        }
         let key = self.key(protocol, inside, remote);
         self.by_inside.find(&key, |index| {
             let mapping = self.table.get(index);
@@ -151,6 +160,66 @@ impl Mappings {
         remote: Endpoint,
         now: Time,
     ) -> Result<u32, DropReason> {
+        if let Some(external) = self.forwards.external_of(protocol, inside) {
+            return self.open_forwarded(protocol, inside, external, now);
+        }
+        let host = self.check_limits(protocol, inside, now)?;
+        let (address, external) = self
+            .take_external(protocol, inside, host)
+            .ok_or(DropReason::NatPortsExhausted)?;
+        let host = self
+            .hosts
+            .add_mapping(host, inside.address, Some(address), protocol, now);
+        let key = self.key(protocol, inside, remote);
+        let index = self.add(
+            Mapping {
+                protocol,
+                is_forward: false,
+                inside,
+                external,
+                remote: key.remote,
+                opened: now,
+                sessions: 0,
+                first_session: NONE,
+                host,
+            },
+            now,
+        );
+        self.by_inside.insert(&key, index);
+        Ok(index)
+    }
+
+    /// Makes the mapping of a forwarded port that has none.
+    pub(super) fn open_forwarded(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        external: Endpoint,
+        now: Time,
+    ) -> Result<u32, DropReason> {
+        let host = self.check_limits(protocol, inside, now)?;
+        let host = self.hosts.add_mapping(host, inside.address, None, protocol, now);
+        let mapping = Mapping {
+            protocol,
+            is_forward: true,
+            inside,
+            external,
+            remote: Endpoint::NONE,
+            opened: now,
+            sessions: 0,
+            first_session: NONE,
+            host,
+        };
+        Ok(self.add(mapping, now))
+    }
+
+    /// Whether another mapping may be made. Returns the number of the inside host if it has some already.
+    fn check_limits(
+        &self,
+        protocol: Protocol,
+        inside: Endpoint,
+        now: Time,
+    ) -> Result<Option<u32>, DropReason> {
         let host = self.hosts.find(inside.address);
         self.hosts.check_mapping(host, protocol, now)?;
         if !self.counts.has_room_for_mapping(&self.limits, protocol) {
@@ -159,28 +228,16 @@ impl Mappings {
         if !self.pace.allows(self.limits.new_mappings_per_second, now) {
             return Err(DropReason::NatRateLimit);
         }
-        let (address, external) = self
-            .take_external(protocol, inside, host)
-            .ok_or(DropReason::NatPortsExhausted)?;
-        self.pace.count(self.limits.new_mappings_per_second, now);
-        let host = self
-            .hosts
-            .add_mapping(host, inside.address, Some(address), protocol, now);
-        let key = self.key(protocol, inside, remote);
-        let index = self.table.insert(Mapping {
-            protocol,
-            inside,
-            external,
-            remote: key.remote,
-            opened: now,
-            sessions: 0,
-            first_session: NONE,
-            host,
-        });
+        Ok(host)
+    }
+
+    fn add(&mut self, mapping: Mapping, now: Time) -> u32 {
+        let (protocol, external) = (mapping.protocol, mapping.external);
+        let index = self.table.insert(mapping);
         self.pool.assign(protocol, external, index);
-        self.by_inside.insert(&key, index);
+        self.pace.count(self.limits.new_mappings_per_second, now);
         self.counts.mappings[protocol as usize] += 1;
-        Ok(index)
+        index
     }
 
     /// Takes an external endpoint, at the host's address if it has one and pooling is paired.
@@ -221,16 +278,21 @@ impl Mappings {
             external,
             remote,
             host,
+            is_forward,
             ..
         } = mapping;
-        let key = InsideKey {
-            protocol,
-            inside,
-            remote,
-        };
-        self.by_inside.remove(&key, index);
-        let hold = self.holds[protocol as usize];
-        self.pool.free(protocol, external, hold, now);
+        if is_forward {
+            self.pool.unassign(protocol, external);
+        } else {
+            let key = InsideKey {
+                protocol,
+                inside,
+                remote,
+            };
+            self.by_inside.remove(&key, index);
+            let hold = self.holds[protocol as usize];
+            self.pool.free(protocol, external, hold, now);
+        }
         self.counts.mappings[protocol as usize] -= 1;
         self.hosts.remove_mapping(host, protocol, now);
     }

@@ -13,6 +13,7 @@ mod chain;
 mod datagrams;
 mod errors;
 mod flow;
+mod forwards;
 mod fragments;
 mod hosts;
 mod icmp;
@@ -21,6 +22,7 @@ mod index;
 mod limits;
 mod listing;
 mod mapping;
+mod one_to_one;
 mod pool;
 mod ports;
 mod segment_size;
@@ -34,7 +36,9 @@ mod translate;
 mod unsolicited;
 
 pub use flow::{PerProtocol, Protocol};
+pub use forwards::Forward;
 pub use limits::Limits;
+pub use one_to_one::OneToOne;
 pub use settings::{
     Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, MappingBehavior, NatSettings, Pooling,
     PortHold, Refusal, SegmentSize, SettingsError, Timeouts,
@@ -55,8 +59,9 @@ use crate::interface::Role;
 use crate::packet::{Fragment, Packet, Transport};
 use crate::time::Time;
 use datagrams::Datagrams;
-use flow::{Direction, Kind, Tuple};
+use flow::{Direction, Endpoint, Kind, Tuple};
 use identification::Identifications;
+use one_to_one::OneToOnes;
 use table::Table;
 use translate::{Place, Rewrite, Side};
 use unsolicited::Unsolicited;
@@ -69,6 +74,7 @@ const TIMERS_PER_TICK: usize = 4096;
 pub struct Nat {
     settings: NatSettings,
     table: Table,
+    one_to_one: OneToOnes,
     unsolicited: Unsolicited,
     datagrams: Datagrams,
     identifications: Identifications,
@@ -106,6 +112,7 @@ impl PreparedNat {
     pub fn into_channel(self) -> Nat {
         Nat {
             datagrams: Datagrams::new(usize::from(self.settings.max_held_fragments)),
+            one_to_one: OneToOnes::new(&self.settings.one_to_one),
             settings: self.settings,
             table: self.table,
             unsolicited: Unsolicited::new(),
@@ -126,12 +133,29 @@ struct Leaving {
 
 /// A packet's way to an inside host, once it is known that it may take it.
 struct Delivery {
-    mapping: u32,
+    target: Target,
     tuple: Tuple,
     /// The session of the packet, if there is one already.
     session: Option<u32>,
-    /// The session that it left by, for a packet from another inside host.
-    sender: Option<u32>,
+    sender: Sender,
+}
+
+/// What an external endpoint stands for.
+#[derive(Clone, Copy)]
+enum Target {
+    Mapping(u32),
+    /// A forwarded port without a mapping as yet, which stands for this inside endpoint.
+    Forward(Endpoint),
+}
+
+/// Who sent a packet to an external endpoint.
+#[derive(Clone, Copy)]
+enum Sender {
+    Outside,
+    /// An inside host, by this session.
+    Session(u32),
+    /// An inside host with this external address of its own.
+    OneToOne(Ipv4Addr),
 }
 
 impl Nat {
@@ -150,6 +174,14 @@ impl Nat {
 
     #[inline]
     fn handle(&mut self, packet: Packet, context: &mut Context<'_>) {
+        let packet = if self.one_to_one.is_empty() {
+            packet
+        } else {
+            match self.translate_one_to_one(packet, context) {
+                Some(packet) => packet,
+                None => return,
+            }
+        };
         match packet.headers.fragment {
             Fragment::Whole => self.translate(packet, context),
             _ if !packet.headers.is_ipv4() => context.drop(packet, DropReason::NatNotIpv4),
@@ -184,11 +216,10 @@ impl Nat {
             *self.unsupported.entry(message).or_default() += 1;
         }
         // Nothing is known of the flow yet.
-        let pool = &self.table.mappings.pool;
-        if !is_possible_source(IpAddr::V4(source)) || pool.contains(source) {
+        if !is_possible_source(IpAddr::V4(source)) || self.is_external(source) {
             return context.drop(packet, DropReason::NotForwarded);
         }
-        match (direction, pool.contains(destination)) {
+        match (direction, self.is_external(destination)) {
             (Direction::Outbound, false) => self.outbound(packet, kind, context),
             (Direction::Outbound, true) => self.hairpin(packet, kind, context),
             (Direction::Inbound, true) => self.inbound(packet, kind, context),
@@ -209,10 +240,10 @@ impl Nat {
         match direction {
             Direction::Inbound => {
                 let delivery = Delivery {
-                    mapping: self.table.session(session).mapping,
+                    target: Target::Mapping(self.table.session(session).mapping),
                     tuple,
                     session: Some(session),
-                    sender: None,
+                    sender: Sender::Outside,
                 };
                 self.deliver(packet, delivery, context);
             }
@@ -272,9 +303,7 @@ impl Nat {
             destination,
             ..
         } = *tuple;
-        if let Some(mapping) = self.table.of_inside(protocol, source, destination, now)
-            && let Some(session) = self.table.find(mapping, destination, now)
-        {
+        if let Some(session) = self.table.session_of_inside(protocol, source, destination, now) {
             return Ok(session);
         }
         if !tuple.opens() {
@@ -347,11 +376,11 @@ impl Nat {
             Kind::Error => return self.inbound_error(packet, context),
             Kind::Not(reason) => return not_translated(packet, reason, context),
         };
-        let Some(mapping) = self.mapping_for(&tuple, now) else {
+        let Some(target) = self.target_of(&tuple, now) else {
             self.remember_syn(&packet, &tuple, context);
             return self.no_mapping(packet, &tuple, context);
         };
-        let session = match self.admit(mapping, &tuple, now) {
+        let session = match self.admit(target, &tuple, now) {
             Ok(session) => session,
             Err(reason) => {
                 self.remember_syn(&packet, &tuple, context);
@@ -365,10 +394,10 @@ impl Nat {
             self.note(&packet, session, Direction::Inbound, context);
         }
         let delivery = Delivery {
-            mapping,
+            target,
             tuple,
             session,
-            sender: None,
+            sender: Sender::Outside,
         };
         self.deliver(packet, delivery, context);
     }
@@ -398,7 +427,7 @@ impl Nat {
             Kind::Not(reason) => return not_translated(packet, reason, context),
         };
         // What is not for another inside host must not open a mapping.
-        let target = self.mapping_for(&tuple, now);
+        let target = self.target_of(&tuple, now);
         let Some(target) = target.filter(|_| tuple.protocol != Protocol::Icmp) else {
             return self.no_mapping(packet, &tuple, context);
         };
@@ -413,20 +442,34 @@ impl Nat {
             Err(reason) => return context.drop(packet, reason),
         };
         let delivery = Delivery {
-            mapping: target,
+            target,
             tuple,
             session,
-            sender: Some(sender),
+            sender: Sender::Session(sender),
         };
         self.deliver(packet, delivery, context);
     }
 
-    /// The mapping that a packet to an external address is for.
-    fn mapping_for(&mut self, tuple: &Tuple, now: Time) -> Option<u32> {
+    /// What a packet to an external address is for.
+    fn target_of(&mut self, tuple: &Tuple, now: Time) -> Option<Target> {
         if !tuple.can_go(Direction::Inbound) {
             return None;
         }
-        self.table.of_external(tuple.protocol, tuple.destination, now)
+        let Tuple {
+            protocol,
+            destination,
+            ..
+        } = *tuple;
+        if let Some(mapping) = self.table.of_external(protocol, destination, now) {
+            return Some(Target::Mapping(mapping));
+        }
+        let forwards = &self.table.mappings.forwards;
+        forwards.inside_of(protocol, destination).map(Target::Forward)
+    }
+
+    /// Whether this is an external address, of mappings or of one inside host.
+    fn is_external(&self, address: Ipv4Addr) -> bool {
+        self.table.mappings.pool.contains(address) || self.one_to_one.inside_of(address).is_some()
     }
 
     /// A packet to an external endpoint that stands for no inside host. If the address is the box's own, it may be for the box: ports
@@ -440,12 +483,18 @@ impl Nat {
     }
 
     /// Whether a packet may come in to a mapping (RFC 4787 §5): returns its session if it has one, and `None` if it may come without.
-    fn admit(&mut self, mapping: u32, tuple: &Tuple, now: Time) -> Result<Option<u32>, DropReason> {
+    fn admit(&mut self, target: Target, tuple: &Tuple, now: Time) -> Result<Option<u32>, DropReason> {
         let remote = tuple.source;
+        let mapping = match target {
+            Target::Mapping(mapping) => mapping,
+            Target::Forward(_) if tuple.opens() => return Ok(None),
+            Target::Forward(_) => return Err(DropReason::NatNotOpening),
+        };
         if let Some(session) = self.table.find(mapping, remote, now) {
             return Ok(Some(session));
         }
         let is_admitted = match self.settings.filtering[tuple.protocol] {
+            _ if self.table.mappings.get(mapping).is_forward => true,
             // Nobody answers a query that he was not sent.
             _ if tuple.protocol == Protocol::Icmp => false,
             Filtering::EndpointIndependent => true,
@@ -464,14 +513,15 @@ impl Nat {
     fn deliver(&mut self, packet: Packet, delivery: Delivery, context: &mut Context<'_>) {
         let now = context.now();
         let Delivery {
-            mapping,
+            target,
             tuple,
             session,
             sender,
         } = delivery;
-        let destination = match session {
-            Some(session) => self.table.session(session).rewrite(Direction::Inbound).to(),
-            None => self.table.mappings.get(mapping).inside,
+        let destination = match (session, target) {
+            (Some(session), _) => self.table.session(session).rewrite(Direction::Inbound).to(),
+            (None, Target::Mapping(mapping)) => self.table.mappings.get(mapping).inside,
+            (None, Target::Forward(inside)) => inside,
         };
         let Some(leaving) = self.leave(packet, session, Direction::Inbound, destination.address, context)
         else {
@@ -487,15 +537,19 @@ impl Nat {
         }
         let session = match session {
             Some(session) => Some(session),
-            None => match self.open_inbound(mapping, &tuple, now) {
+            None => match self.open_inbound(target, &tuple, now) {
                 Ok(session) => session,
                 Err(reason) => return context.drop(packet, reason),
             },
         };
-        if let Some(sender) = sender {
-            self.table.touch(sender, Direction::Outbound, tuple.flags, now);
-            let outbound = self.table.session(sender).rewrite(Direction::Outbound);
-            apply(&outbound, &mut packet, tuple.protocol, Side::Source);
+        match sender {
+            Sender::Outside => {}
+            Sender::Session(sender) => {
+                self.table.touch(sender, Direction::Outbound, tuple.flags, now);
+                let outbound = self.table.session(sender).rewrite(Direction::Outbound);
+                apply(&outbound, &mut packet, tuple.protocol, Side::Source);
+            }
+            Sender::OneToOne(address) => one_to_one::replace(&mut packet, Side::Source, address),
         }
         let inbound = match session {
             Some(session) => {
@@ -510,12 +564,16 @@ impl Nat {
 
     /// Opens the session of a packet that was admitted without one. UDP goes on without where inbound packets must not keep the mapping
     /// alive, and where there is no room for a session: who may send does not change with the load (RFC 4787 REQ-11).
-    fn open_inbound(&mut self, mapping: u32, tuple: &Tuple, now: Time) -> Result<Option<u32>, DropReason> {
+    fn open_inbound(&mut self, target: Target, tuple: &Tuple, now: Time) -> Result<Option<u32>, DropReason> {
         let is_udp = tuple.protocol == Protocol::Udp;
         if is_udp && !self.settings.refresh_inbound {
             return Ok(None);
         }
-        match self.table.open_inbound(mapping, tuple.source, now) {
+        let session = match target {
+            Target::Mapping(mapping) => self.table.open_inbound(mapping, tuple.source, now),
+            Target::Forward(inside) => self.table.open_forwarded(tuple, inside, now),
+        };
+        match session {
             Some(session) => Ok(Some(session)),
             None if is_udp => Ok(None),
             None => Err(DropReason::NatSessionLimit),

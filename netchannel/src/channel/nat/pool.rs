@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::flow::{Endpoint, Protocol};
+use super::forwards::Forward;
 use super::ports::{Choice, FreePorts};
 use super::settings::PortHold;
 use crate::time::Time;
@@ -20,7 +21,10 @@ pub(super) type AddressId = u32;
 pub(super) struct Pool {
     /// The ports that may be given out, the same at every address.
     usable: FreePorts,
+    /// Those that mappings are given, then those that have forwarded ports only.
     addresses: Vec<ExternalAddress>,
+    /// How many of them mappings are given.
+    given: AddressId,
     by_address: HashMap<Ipv4Addr, AddressId, RandomState>,
     /// By protocol: the addresses that have a free port.
     with_room: [AddressSet; 3],
@@ -36,6 +40,15 @@ struct ExternalAddress {
     address: Ipv4Addr,
     /// By protocol.
     ports: [Option<Ports>; 3],
+}
+
+impl ExternalAddress {
+    fn new(address: Ipv4Addr) -> Self {
+        Self {
+            address,
+            ports: [None, None, None],
+        }
+    }
 }
 
 struct Ports {
@@ -58,22 +71,25 @@ impl Pool {
         usable: FreePorts,
         choice: Choice,
         hold: PortHold,
+        forwards: &[Forward],
         random: &mut StdRng,
     ) -> Self {
-        let addresses: Vec<ExternalAddress> = addresses
-            .map(|address| ExternalAddress {
-                address,
-                ports: [None, None, None],
-            })
-            .collect();
-        let by_address = addresses
+        let mut addresses: Vec<ExternalAddress> = addresses.map(ExternalAddress::new).collect();
+        let given = addresses.len();
+        let mut by_address: HashMap<Ipv4Addr, AddressId, RandomState> = addresses
             .iter()
             .enumerate()
             .map(|(id, external)| (external.address, id as AddressId))
             .collect();
-        let with_room = AddressSet::all(if usable.len() > 0 { addresses.len() } else { 0 });
+        for forward in forwards {
+            by_address.entry(forward.external).or_insert_with(|| {
+                addresses.push(ExternalAddress::new(forward.external));
+                (addresses.len() - 1) as AddressId
+            });
+        }
+        let with_room = AddressSet::all(if usable.len() > 0 { given } else { 0 });
         let mut seed = || random.random();
-        Self {
+        let mut pool = Self {
             usable,
             by_address,
             with_room: [with_room.clone(), with_room.clone(), with_room],
@@ -82,7 +98,39 @@ impl Pool {
             choice,
             hold,
             held: VecDeque::with_capacity(hold.count as usize),
+            given: given as AddressId,
+        };
+        for forward in forwards {
+            pool.set_aside(forward);
         }
+        pool
+    }
+
+    /// Takes forwarded ports from those that mappings are given.
+    fn set_aside(&mut self, forward: &Forward) {
+        let Some(&id) = self.by_address.get(&forward.external) else {
+            return;
+        };
+        let ports = self.ports_at(id, forward.protocol);
+        for port in forward.ports.clone() {
+            ports.free.remove(port);
+        }
+        if ports.free.len() == 0 && id < self.given {
+            self.with_room[forward.protocol as usize].remove(id);
+        }
+    }
+
+    /// The ports of an address, whose memory is taken if that was not done yet.
+    fn ports_at(&mut self, id: AddressId, protocol: Protocol) -> &mut Ports {
+        let ports = &mut self.addresses[id as usize].ports[protocol as usize];
+        ports.get_or_insert_with(|| Ports {
+            free: if id < self.given {
+                self.usable.clone()
+            } else {
+                FreePorts::new(&[], &[])
+            },
+            mappings: vec![0; 1 << 16],
+        })
     }
 
     /// Whether this is an external address. O(1).
@@ -103,7 +151,7 @@ impl Pool {
 
     /// Ports, or identifiers, that there are for each protocol.
     pub(super) fn ports_per_protocol(&self) -> u64 {
-        u64::from(self.usable.len()) * self.addresses.len() as u64
+        u64::from(self.usable.len()) * u64::from(self.given)
     }
 
     /// Ports that are held back from reuse.
@@ -123,14 +171,14 @@ impl Pool {
     /// that the load spreads and a host that comes again often gets the same; if both are full, the next one that is not. O(1).
     pub(super) fn address_for(&self, inside: Ipv4Addr, protocol: Protocol) -> Option<AddressId> {
         let hash = self.preference.hash_one(inside.to_bits());
-        let count = self.addresses.len() as u64;
+        let count = u64::from(self.given);
         let candidates = [hash >> 32, hash & 0xffff_ffff].map(|half| ((half * count) >> 32) as AddressId);
         self.roomier(candidates, protocol)
     }
 
     /// The roomier one of two addresses drawn by lot. O(1).
     pub(super) fn any_address(&self, protocol: Protocol, random: &mut StdRng) -> Option<AddressId> {
-        let count = self.addresses.len() as AddressId;
+        let count = self.given;
         let candidates = [random.random_range(0..count), random.random_range(0..count)];
         self.roomier(candidates, protocol)
     }
@@ -157,25 +205,27 @@ impl Pool {
         wanted: u16,
         random: &mut StdRng,
     ) -> Option<Endpoint> {
-        let external = &mut self.addresses[id as usize];
-        let ports = external.ports[protocol as usize].get_or_insert_with(|| Ports {
-            free: self.usable.clone(),
-            mappings: vec![0; 1 << 16],
-        });
-        let port = ports.free.take(wanted, (0, u16::MAX), self.choice, random)?;
+        let choice = self.choice;
+        let address = self.addresses[id as usize].address;
+        let ports = self.ports_at(id, protocol);
+        let port = ports.free.take(wanted, (0, u16::MAX), choice, random)?;
         if ports.free.len() == 0 {
             self.with_room[protocol as usize].remove(id);
         }
-        Some(Endpoint {
-            address: external.address,
-            port,
-        })
+        Some(Endpoint { address, port })
     }
 
     /// Says which mapping an endpoint that was taken belongs to.
     pub(super) fn assign(&mut self, protocol: Protocol, endpoint: Endpoint, mapping: u32) {
         if let Some((_, ports)) = self.ports_of(protocol, endpoint.address) {
             ports.mappings[usize::from(endpoint.port)] = mapping + 1;
+        }
+    }
+
+    /// Takes a forwarded endpoint from its mapping.
+    pub(super) fn unassign(&mut self, protocol: Protocol, endpoint: Endpoint) {
+        if let Some((_, ports)) = self.ports_of(protocol, endpoint.address) {
+            ports.mappings[usize::from(endpoint.port)] = 0;
         }
     }
 
@@ -314,6 +364,7 @@ mod tests {
             FreePorts::new(&[ports], &[]),
             CHOICE,
             hold,
+            &[],
             &mut random,
         );
         (pool, random)

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::flow::{PerProtocol, Protocol};
+use super::forwards::Forward;
 use super::limits::Limits;
+use super::one_to_one::OneToOne;
 use super::ports::FreePorts;
 use crate::dispatch::is_possible_source;
 
@@ -37,6 +39,10 @@ pub struct NatSettings {
     pub preserve_class: bool,
     /// How long a port is held back from reuse.
     pub hold: PortHold,
+    /// Forwarded ports. Default: none.
+    pub forwards: Vec<Forward>,
+    /// Inside hosts with external addresses of their own. Default: none.
+    pub one_to_one: Vec<OneToOne>,
     /// What a mapping depends on besides the inside endpoint. Default: nothing.
     pub mapping: PerProtocol<MappingBehavior>,
     /// Which outside hosts may send through a mapping; not fewer restrictions than what the mapping depends on. Default: any. Queries
@@ -79,6 +85,8 @@ impl NatSettings {
             preserve_parity: false,
             preserve_class: true,
             hold: PortHold::default(),
+            forwards: Vec::new(),
+            one_to_one: Vec::new(),
             mapping: PerProtocol::all(MappingBehavior::EndpointIndependent),
             filtering: PerProtocol::all(Filtering::EndpointIndependent),
             refresh_inbound: true,
@@ -113,7 +121,12 @@ impl NatSettings {
     pub(super) fn mapping_capacity(&self) -> usize {
         let addresses = self.external_addresses().count() as u64;
         let ports = u64::from(FreePorts::new(&self.ports, &self.reserved_ports).len());
-        let endpoints = addresses * ports * Protocol::ALL.len() as u64;
+        let forwarded: u64 = self
+            .forwards
+            .iter()
+            .map(|forward| forward.ports.len() as u64)
+            .sum();
+        let endpoints = addresses * ports * Protocol::ALL.len() as u64 + forwarded;
         endpoints.min(self.limits.mappings.into()) as usize
     }
 
@@ -149,8 +162,74 @@ impl NatSettings {
         }
     }
 
+    /// Forwards and one-to-one addresses: possible in themselves, no external endpoint used twice, and no address both inside and external.
+    fn check_static(&self) -> Result<(), SettingsError> {
+        for (number, forward) in self.forwards.iter().enumerate() {
+            let impossible = SettingsError::Forward {
+                external: forward.external,
+                ports: forward.ports.clone(),
+            };
+            let is_possible = forward.protocol != Protocol::Icmp
+                && *forward.ports.start() > 0
+                && forward.inside_port > 0
+                && !forward.ports.is_empty()
+                && forward.last_inside_port().is_some();
+            let addresses = [forward.external, forward.inside];
+            if !is_possible || !addresses.iter().all(|&it| is_possible_source(IpAddr::V4(it))) {
+                return Err(impossible);
+            }
+            if self.forwards[..number]
+                .iter()
+                .any(|other| other.overlaps(forward))
+            {
+                return Err(impossible);
+            }
+        }
+        let mut external: Vec<(Ipv4Addr, Ipv4Addr)> = Vec::new();
+        let mut inside = Vec::new();
+        for one in &self.one_to_one {
+            let (first, last) = (*one.external.start(), *one.external.end());
+            let hosts = one.inside_hosts().filter(|_| first <= last);
+            let hosts = hosts.ok_or(SettingsError::OneToOne(first))?;
+            let ends = [first, last, hosts.0, hosts.1];
+            let is_free = |ranges: &[(Ipv4Addr, Ipv4Addr)], (first, last): (Ipv4Addr, Ipv4Addr)| {
+                !ranges.iter().any(|other| first <= other.1 && other.0 <= last)
+            };
+            let pool: Vec<_> = self.external.iter().map(|it| (*it.start(), *it.end())).collect();
+            let forwarded = self.forwards.iter().any(|it| one.external.contains(&it.external));
+            if !ends.iter().all(|&it| is_possible_source(IpAddr::V4(it)))
+                || !is_free(&external, (first, last))
+                || !is_free(&inside, hosts)
+                || !is_free(&pool, (first, last))
+                || forwarded
+            {
+                return Err(SettingsError::OneToOne(first));
+            }
+            external.push((first, last));
+            inside.push(hosts);
+        }
+        let is_external = |address: Ipv4Addr| {
+            let pool = self.external.iter().any(|range| range.contains(&address));
+            pool || external
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&address))
+        };
+        let forwarded = self.forwards.iter().map(|forward| forward.inside);
+        let clash = forwarded.into_iter().find(|&address| is_external(address));
+        let overlapping = inside.iter().find(|(first, last)| {
+            let pool = self.external.iter().map(|range| (*range.start(), *range.end()));
+            pool.chain(external.iter().copied())
+                .any(|other| *first <= other.1 && other.0 <= *last)
+        });
+        match clash.or(overlapping.map(|(first, _)| *first)) {
+            Some(address) => Err(SettingsError::InsideIsExternal(address)),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         self.check_external()?;
+        self.check_static()?;
         for range in &self.ports {
             if *range.start() == 0 || range.is_empty() {
                 return Err(SettingsError::PortRange {
@@ -380,6 +459,25 @@ pub enum SettingsError {
         max = HIGHEST_WELL_KNOWN_PORT
     )]
     TimeoutPort(u16),
+    /// A forward is impossible or meets another one.
+    #[error(
+        "ports {}-{} of {external} can't be forwarded; give TCP or UDP ports from 1 to 65535 that are not forwarded already, and single \
+         hosts' addresses", .ports.start(), .ports.end()
+    )]
+    Forward {
+        /// The external address.
+        external: Ipv4Addr,
+        /// Its ports.
+        ports: RangeInclusive<u16>,
+    },
+    /// A one-to-one range is impossible or meets another one, or external addresses of mappings or forwards.
+    #[error(
+        "the addresses from {0} on can't stand for inside hosts one to one; give addresses of single hosts, each for one purpose only"
+    )]
+    OneToOne(Ipv4Addr),
+    /// An inside host has an external address.
+    #[error("{0} is the address of an inside host and external too; give different ones")]
+    InsideIsExternal(Ipv4Addr),
     /// Filtering lets in who is no part of what mappings depend on: answers would leave from another port.
     #[error("{0}: filtering must not be more open than the mapping; make it at least as dependent")]
     FilteringBelowMapping(&'static str),
@@ -443,6 +541,38 @@ mod tests {
             refused(|s| s.timeouts.udp_to_port = vec![(53, Duration::ZERO)]),
             NoTime("udp_to_port")
         );
+        let forward = |ports: RangeInclusive<u16>, inside: [u8; 4], inside_port| super::Forward {
+            protocol: Protocol::Tcp,
+            external: address(1),
+            ports,
+            inside: inside.into(),
+            inside_port,
+        };
+        let web = forward(80..=89, [10, 0, 0, 2], 80);
+        for wrong in [
+            vec![web.clone(), forward(89..=99, [10, 0, 0, 3], 80)],
+            vec![forward(0..=9, [10, 0, 0, 2], 80)],
+            vec![forward(80..=89, [10, 0, 0, 2], 65_530)],
+            vec![forward(80..=89, [224, 0, 0, 2], 80)],
+        ] {
+            assert!(matches!(refused(|s| s.forwards = wrong), Forward { .. }));
+        }
+        let clash = refused(|s| s.forwards = vec![forward(80..=89, [192, 0, 2, 1], 80)]);
+        assert_eq!(clash, InsideIsExternal(address(1)));
+        let one = |external, inside: [u8; 4]| super::OneToOne {
+            external: address(external)..=address(external + 3),
+            inside: inside.into(),
+        };
+        for wrong in [
+            vec![one(4, [10, 0, 0, 2]), one(7, [10, 0, 1, 2])],
+            vec![one(4, [10, 0, 0, 2]), one(8, [10, 0, 0, 5])],
+            vec![one(1, [10, 0, 0, 2])],
+            vec![one(4, [255, 255, 255, 254])],
+        ] {
+            assert!(matches!(refused(|s| s.one_to_one = wrong), OneToOne(_)));
+        }
+        let clash = refused(|s| s.one_to_one = vec![one(4, [192, 0, 2, 0])]);
+        assert_eq!(clash, InsideIsExternal(address(0)));
         let symmetric = PerProtocol::all(MappingBehavior::AddressAndPortDependent);
         assert_eq!(refused(|s| s.mapping = symmetric), FilteringBelowMapping("tcp"));
         let limit = |name, value| Limit { name, value };

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use rand::rngs::StdRng;
 
 use super::chain::{Chains, NONE};
-use super::flow::{Direction, Endpoint, PerProtocol, Protocol};
+use super::flow::{Direction, Endpoint, PerProtocol, Protocol, Tuple};
 use super::index::Index;
 use super::mapping::{Mapping, Mappings};
 use super::session::{Cookie, Phase, Session};
@@ -175,6 +175,34 @@ impl Table {
         self.has_session(index, now).then_some(index)
     }
 
+    /// The session of an inside endpoint with an outside one. Several external endpoints may be forwarded to the inside one: any of them may
+    /// have the session. O(1), amortised over the sessions that end, and for each such endpoint.
+    pub(super) fn session_of_inside(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        remote: Endpoint,
+        now: Time,
+    ) -> Option<u32> {
+        let mut number = 0;
+        loop {
+            let forwards = &self.mappings.forwards;
+            let external = forwards.externals_of(protocol, inside).nth(number);
+            let Some(external) = external else { break };
+            if let Some(mapping) = self.of_external(protocol, external, now)
+                && let Some(session) = self.find(mapping, remote, now)
+            {
+                return Some(session);
+            }
+            number += 1;
+        }
+        if number > 0 {
+            return None;
+        }
+        let mapping = self.of_inside(protocol, inside, remote, now)?;
+        self.find(mapping, remote, now)
+    }
+
     /// The mapping of an external endpoint. O(1), amortised over the sessions that end.
     pub(super) fn of_external(&mut self, protocol: Protocol, external: Endpoint, now: Time) -> Option<u32> {
         let index = self.mappings.of_external(protocol, external)?;
@@ -268,6 +296,28 @@ impl Table {
             && sessions < self.limit_per_mapping
             && self.mappings.hosts.has_room_for_session(Some(host));
         has_room.then(|| self.open(mapping, remote, Direction::Inbound, now))
+    }
+
+    /// Opens a session for a packet from outside to a forwarded port that has no mapping as yet. `None` if there is no room left.
+    pub(super) fn open_forwarded(&mut self, tuple: &Tuple, inside: Endpoint, now: Time) -> Option<u32> {
+        let Tuple {
+            protocol,
+            source,
+            destination,
+            ..
+        } = *tuple;
+        self.expire(now, TIMERS_PER_OPENING);
+        let host = self.mappings.hosts.find(inside.address);
+        let has_room =
+            self.sessions.len() < self.limit_for_outside && self.mappings.hosts.has_room_for_session(host);
+        if !has_room {
+            return None;
+        }
+        let mapping = self
+            .mappings
+            .open_forwarded(protocol, inside, destination, now)
+            .ok()?;
+        Some(self.open(mapping, source, Direction::Inbound, now))
     }
 
     fn open(&mut self, mapping: u32, remote: Endpoint, opener: Direction, now: Time) -> u32 {
