@@ -7,6 +7,7 @@ use classifier::interval::Interval;
 use classifier::linear::Linear;
 use classifier::live::{Mirrored, Reader, Writer};
 use classifier::trie::Trie;
+use classifier::tuple::Tuple;
 use classifier::{Classifier, InsertError, Key, Lookup, Match, Range, Rule, RuleId, Schema};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -285,4 +286,5 @@ live! {
     mirrored_linear: Mirrored<Oracle>,
     mirrored_interval: Mirrored<Interval<Short, u32, 2>>,
     mirrored_trie: Mirrored<Trie<Short, u32, 2>>,
+    tuple: Tuple<Short, u32, 2>,
 }

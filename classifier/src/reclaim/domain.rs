@@ -213,10 +213,11 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.domain
-            .shared
-            .readers()
-            .retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        let mut readers = self.domain.shared.readers();
+        readers.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        if readers.is_empty() {
+            *readers = Vec::new();
+        }
     }
 }
 

@@ -107,6 +107,38 @@ impl<T> Arena<T> {
         unsafe { &*self.start.as_ptr().add(index) }
     }
 
+    /// The value of that index, to change it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`get`](Self::get), and nobody else has a reference to it.
+    pub(super) unsafe fn get_mut(&mut self, index: usize) -> &mut T {
+        debug_assert!(index < self.capacity);
+        // SAFETY: the caller's promise; the address is inside the allocation.
+        unsafe { &mut *self.start.as_ptr().add(index) }
+    }
+
+    /// Room for `capacity` values, the first of which are copies of the first `used` of these.
+    ///
+    /// # Safety
+    ///
+    /// That many were written here, and none is written meanwhile.
+    pub(super) unsafe fn copied(&self, used: usize, capacity: usize) -> Self
+    where
+        T: Copy,
+    {
+        let arena = Self::new(capacity);
+        assert!(used <= self.capacity && used <= capacity);
+        // SAFETY: inside both allocations, which are distinct.
+        unsafe {
+            arena
+                .start
+                .as_ptr()
+                .copy_from_nonoverlapping(self.start.as_ptr(), used)
+        };
+        arena
+    }
+
     /// Stores a value.
     ///
     /// # Safety

@@ -1,17 +1,19 @@
 //! Making a generation from all rules at once.
 #![allow(unsafe_code)]
 
+use super::account::{Account, CROWD};
 use super::arena::Arena;
 use super::bucket::{Bucket, MAX_RUN, TAG_BITS, tag_bit};
 use super::compare::Instructions;
 use super::entry::Entry;
+use super::home::{Home, Homes, MAX_TABLES};
+use super::listing::Listing;
 use super::plan::{MAX_COPIES, plan};
 use super::random::Random;
 use super::residual::{Resident, Residual};
 use super::shape::Shape;
 use super::space::Space;
-use super::state::{Group, MAX_GROUP, State, Table, Version};
-use super::store::{RESIDUAL, Store};
+use super::state::{Group, MAX_GROUP, State, Table};
 use crate::range::Range;
 use crate::schema::Schema;
 use crate::word::Word;
@@ -19,8 +21,8 @@ use crate::word::Word;
 /// Free places of a new arena, at least: for small sets.
 const MIN_SLACK: usize = 256;
 
-/// The most tables.
-const MAX_TABLES: usize = 32;
+/// In place of the index of a table: none takes the rule.
+const RESIDUAL: u8 = u8::MAX;
 
 /// So few rules are not worth another table.
 const MIN_REST: usize = 8;
@@ -40,12 +42,27 @@ const GROUP_COST: f64 = 0.4;
 /// The same for sets that are not in the caches: each group waits for memory anew.
 const LARGE_GROUP_COST: f64 = 1.5;
 
-/// A new generation, and what the writer needs to know to change it.
+/// A new generation, and the writer's account of it.
 pub(super) struct Built<W, A, const D: usize> {
-    pub(super) state: State<W, A, D>,
-    pub(super) space: Space,
-    /// The tables, in the order in which they are offered a rule.
-    pub(super) offers: Vec<u8>,
+    pub(super) state: Box<State<W, A, D>>,
+    pub(super) account: Account,
+}
+
+impl<W: Word, A: Copy, const D: usize> Built<W, A, D> {
+    /// A generation without rules.
+    pub(super) fn empty(instructions: Instructions) -> Self {
+        let space = Space::new(0, MIN_SLACK);
+        Self {
+            state: Box::new(State::new(
+                Vec::new(),
+                Vec::new(),
+                Arena::new(MIN_SLACK),
+                Residual::new(&[]),
+                instructions,
+            )),
+            account: Account::new(space, Vec::new(), Homes::new(0), 0),
+        }
+    }
 }
 
 /// The buckets of a table that a rule belongs in: at most [`MAX_COPIES`].
@@ -88,6 +105,15 @@ impl Places {
         self.count += 1;
     }
 
+    /// The home of the rule, one of whose entries has that index.
+    pub(super) fn home(&self, number: u8, index: u32) -> Home {
+        Home::Table {
+            number,
+            index,
+            twice: self.count > 1,
+        }
+    }
+
     /// Each bucket's place and the tags there.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u16)> {
         self.places[..self.count].iter().copied()
@@ -101,37 +127,23 @@ impl Places {
     }
 }
 
-/// Builds the tables that suit these rules best. `inserted` is the number of all insertions so far.
+/// Builds the tables that suit these rules best. `None` if it was `cancelled` meanwhile.
 pub(super) fn build<S: Schema<D>, A: Copy, const D: usize>(
-    store: &mut Store<S::Word, A, D>,
-    inserted: u64,
+    rules: &Listing<S::Word, A, D>,
     instructions: Instructions,
-) -> Built<S::Word, A, D> {
-    let order = store.in_order();
-    let ranges: Vec<_> = order.iter().map(|&slot| store.at(slot).rule.ranges).collect();
+    cancelled: &dyn Fn() -> bool,
+) -> Option<Built<S::Word, A, D>> {
     let Assigned {
         mut tables,
         counts,
         of_rule,
-    } = assign_all::<S, D>(&ranges);
-    let mut residents = Vec::new();
-    for ((&slot, ranges), &table) in order.iter().zip(&ranges).zip(&of_rule) {
-        store.set_table(slot, table);
-        if table == RESIDUAL {
-            residents.push(Resident {
-                ranges: *ranges,
-                found: store.at(slot).found(slot),
-                removed: 0,
-            });
-        }
-    }
+    } = assign_all::<S, D>(&rules.ranges, cancelled)?;
 
     // By their best rule: so a key whose answer is better than a table's best needs none behind it.
     let mut best = vec![u32::MAX; tables.len()];
-    for &slot in order.iter().rev() {
-        let stored = store.at(slot);
-        if stored.table != RESIDUAL {
-            best[stored.table as usize] = stored.rule.priority;
+    for (found, &table) in rules.found.iter().zip(&of_rule).rev() {
+        if table != RESIDUAL {
+            best[table as usize] = found.priority;
         }
     }
     let mut by_best: Vec<usize> = (0..tables.len()).collect();
@@ -145,24 +157,29 @@ pub(super) fn build<S: Schema<D>, A: Copy, const D: usize>(
         by_best.iter().filter_map(|&table| unsorted[table].take()).unzip();
     best.sort_unstable();
 
-    let used = counts.iter().flatten().map(|&count| usize::from(count)).sum();
-    let capacity = used + (order.len() / 2).max(MIN_SLACK);
-    let arena = Arena::new(capacity);
-    fill(&arena, &tables, counts, &order, &offers, store);
-    let mut state = State::new(
-        tables,
-        Vec::new(),
-        arena,
-        Residual::new(&residents),
-        Version::new(inserted, order.len()),
-        instructions,
+    let entries = || counts.iter().flatten().map(|&count| usize::from(count));
+    let (used, crowd) = (
+        entries().sum(),
+        entries().map(|count| count.saturating_sub(CROWD)).sum(),
     );
-    state.groups = group(&state, &ranges, &best);
-    Built {
-        state,
-        space: Space::new(used, capacity),
-        offers,
-    }
+    let capacity = used + (rules.len() / 2).max(MIN_SLACK);
+    let arena = Arena::new(capacity);
+    let slots = rules.found.iter().map(|found| found.id.slot()).max();
+    let mut homes = Homes::new(slots.map_or(0, |slot| slot as usize + 1));
+    fill(&arena, &tables, counts, rules, &of_rule, &offers, &mut homes);
+    let residual = rules
+        .iter()
+        .zip(&of_rule)
+        .filter(|(_, table)| **table == RESIDUAL);
+    let residents: Vec<_> = residual
+        .map(|((ranges, found), _)| Resident::new(ranges, found))
+        .collect();
+    let mut state = State::new(tables, Vec::new(), arena, Residual::new(&residents), instructions);
+    state.groups = group(&state, &rules.ranges, &best);
+    Some(Built {
+        state: Box::new(state),
+        account: Account::new(Space::new(used, capacity), offers, homes, crowd),
+    })
 }
 
 /// Which rules go where.
@@ -175,8 +192,11 @@ struct Assigned<W, const D: usize> {
 }
 
 /// Chooses tables for the rules, round by round, until few rules are left or no table is worth its cost for
-/// them.
-fn assign_all<S: Schema<D>, const D: usize>(rules: &[[Range<S::Word>; D]]) -> Assigned<S::Word, D> {
+/// them. `None` if it was `cancelled` meanwhile.
+fn assign_all<S: Schema<D>, const D: usize>(
+    rules: &[[Range<S::Word>; D]],
+    cancelled: &dyn Fn() -> bool,
+) -> Option<Assigned<S::Word, D>> {
     let mut assigned = Assigned {
         tables: Vec::new(),
         counts: Vec::new(),
@@ -184,6 +204,9 @@ fn assign_all<S: Schema<D>, const D: usize>(rules: &[[Range<S::Word>; D]]) -> As
     };
     let mut rest: Vec<u32> = (0..rules.len() as u32).collect();
     while rest.len() > MIN_REST && assigned.tables.len() < MAX_TABLES {
+        if cancelled() {
+            return None;
+        }
         let rest_ranges: Vec<_> = rest.iter().map(|&rule| rules[rule as usize]).collect();
         let mut shapes = plan::<S, D>(&rest_ranges);
         shapes.truncate(MAX_TABLES - assigned.tables.len());
@@ -200,7 +223,7 @@ fn assign_all<S: Schema<D>, const D: usize>(rules: &[[Range<S::Word>; D]]) -> As
         }
     }
     rest.retain(|&rule| !assigned.assign(rule, &rules[rule as usize], 0, MAX_RUN));
-    assigned
+    (!cancelled()).then_some(assigned)
 }
 
 impl<W: Word, const D: usize> Assigned<W, D> {
@@ -246,15 +269,15 @@ fn make_tables<W: Word, const D: usize>(shapes: &[Shape<W, D>], rules: &[[Range<
         .collect()
 }
 
-/// Writes the entries of all rules, in their order in each bucket, and puts the rules' tables in their new
-/// numbers.
+/// Writes the entries of all rules, in their order in each bucket, and notes where they are.
 fn fill<W: Word, A: Copy, const D: usize>(
     arena: &Arena<Entry<W, A, D>>,
     tables: &[Table<W, D>],
     counts: Vec<Vec<u8>>,
-    order: &[u32],
+    rules: &Listing<W, A, D>,
+    of_rule: &[u8],
     offers: &[u8],
-    store: &mut Store<W, A, D>,
+    homes: &mut Homes,
 ) {
     // Where each bucket's entries begin.
     let mut next = 0u32;
@@ -271,28 +294,29 @@ fn fill<W: Word, A: Copy, const D: usize>(
                 .collect()
         })
         .collect();
-    for &slot in order {
-        let stored = *store.at(slot);
-        if stored.table == RESIDUAL {
+    for ((ranges, found), &number) in rules.iter().zip(of_rule) {
+        let slot = found.id.slot();
+        if number == RESIDUAL {
+            homes.set(slot, Home::Residual);
             continue;
         }
-        let number = offers[stored.table as usize];
-        store.set_table(slot, number);
+        let number = offers[number as usize];
         let (table, starts) = (&tables[number as usize], &starts[number as usize]);
-        let Some(places) = Places::of(table, &stored.rule.ranges) else {
+        let Some(places) = Places::of(table, ranges) else {
             continue;
         };
         for (place, tags) in places.iter() {
             let before = table.bucket(place);
             let count = before.count();
             let start = starts[(place >> TAG_BITS) as usize];
-            let entry = Entry::new(&stored.rule.ranges, stored.found(slot));
+            let index = start + count as u32;
             // SAFETY: the places of all buckets are disjoint, as many as were counted, and below the
             // capacity; nobody reads the arena yet.
-            unsafe { arena.write(start as usize + count, entry) };
+            unsafe { arena.write(index as usize, Entry::new(ranges, *found)) };
+            homes.set(slot, places.home(number, index));
             // The first entry is the best.
             let best = if count == 0 {
-                stored.rule.priority
+                found.priority
             } else {
                 // SAFETY: written above, for an earlier rule.
                 unsafe { arena.get(start as usize) }.found.priority

@@ -31,10 +31,10 @@ unsafe impl<W: Send + Sync, A: Send + Sync, const D: usize> Send for Shared<W, A
 unsafe impl<W: Send + Sync, A: Send + Sync, const D: usize> Sync for Shared<W, A, D> {}
 
 impl<W, A, const D: usize> Shared<W, A, D> {
-    pub(super) fn new(state: State<W, A, D>) -> Self {
+    pub(super) fn new(state: Box<State<W, A, D>>) -> Self {
         Self {
             domain: Domain::new(),
-            state: AtomicPtr::new(Box::into_raw(Box::new(state))),
+            state: AtomicPtr::new(Box::into_raw(state)),
             kept: Mutex::new(VecDeque::new()),
         }
     }
@@ -53,8 +53,8 @@ impl<W, A, const D: usize> Shared<W, A, D> {
     }
 
     /// Publishes another generation, and returns the one before: readers may be using it still.
-    pub(super) fn replace(&self, state: State<W, A, D>) -> Box<State<W, A, D>> {
-        let before = self.state.swap(Box::into_raw(Box::new(state)), Ordering::AcqRel);
+    pub(super) fn replace(&self, state: Box<State<W, A, D>>) -> Box<State<W, A, D>> {
+        let before = self.state.swap(Box::into_raw(state), Ordering::AcqRel);
         // SAFETY: the pointer came from a box, and is ours alone to free now.
         unsafe { Box::from_raw(before) }
     }

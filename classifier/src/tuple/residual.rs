@@ -45,6 +45,16 @@ pub(super) struct Residual<W, A, const D: usize> {
     count: usize,
 }
 
+impl<W: Word, A: Copy, const D: usize> Resident<W, A, D> {
+    pub(super) fn new(ranges: &[Range<W>; D], found: &Match<A>) -> Self {
+        Self {
+            ranges: *ranges,
+            found: *found,
+            removed: 0,
+        }
+    }
+}
+
 impl<W: Word, A: Copy, const D: usize> Block<W, A, D> {
     fn new(residents: &[Resident<W, A, D>]) -> Self {
         debug_assert!(residents.len() <= BLOCK);

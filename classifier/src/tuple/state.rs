@@ -58,7 +58,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Version {
     changes: AtomicU64,
-    /// Rules inserted, and rules there, when the state was built.
+    /// Rules inserted, and rules there, when the state was published.
     base_inserted: u64,
     base_len: usize,
 }
@@ -148,6 +148,11 @@ impl<W: Word, const D: usize> Table<W, D> {
         Bucket(self.word(place).load(Ordering::Acquire))
     }
 
+    /// Where the bucket of a place is, to load it before it is needed.
+    pub(super) fn address(&self, place: u64) -> *const AtomicU64 {
+        self.buckets.address((place >> TAG_BITS) as usize)
+    }
+
     /// Publishes a bucket. Only the writer calls it.
     pub(super) fn set_bucket(&self, place: u64, bucket: Bucket) {
         self.word(place).store(bucket.0, Ordering::Release);
@@ -193,12 +198,12 @@ impl Group {
 }
 
 impl<W: Word, A: Copy, const D: usize> State<W, A, D> {
+    /// A state that nobody sees yet. It becomes visible [from a number of insertions on](Self::begin).
     pub(super) fn new(
         tables: Vec<Table<W, D>>,
         groups: Vec<Group>,
         arena: Arena<Entry<W, A, D>>,
         residual: Residual<W, A, D>,
-        version: Version,
         instructions: Instructions,
     ) -> Self {
         let memory = arena.memory() + tables.iter().map(Table::memory).sum::<usize>();
@@ -207,11 +212,16 @@ impl<W: Word, A: Copy, const D: usize> State<W, A, D> {
             groups,
             arena,
             residual: AtomicPtr::new(Box::into_raw(Box::new(residual))),
-            version,
+            version: Version::new(0, 0),
             instructions: instructions.for_words::<W>(),
             prefetch: memory >= PREFETCH_FROM,
             writer_memory: AtomicUsize::new(0),
         }
+    }
+
+    /// From now on, all of the `len` rules that it has are visible, of all those `inserted` so far.
+    pub(super) fn begin(&mut self, inserted: u64, len: usize) {
+        self.version = Version::new(inserted, len);
     }
 
     #[inline(always)]
@@ -266,15 +276,31 @@ impl<W: Word, A: Copy, const D: usize> State<W, A, D> {
     ///
     /// As for [`entries`](Self::entries): in a section, or by the writer.
     pub(super) unsafe fn visible(&self, at: Snapshot) -> impl Iterator<Item = ([Range<W>; D], &Match<A>)> {
-        let tabled = self.tables.iter().flat_map(move |table| {
-            (0..table.size() as u64).flat_map(move |index| {
-                // SAFETY: the caller's promise.
-                unsafe { self.entries(table.bucket(index << TAG_BITS)) }
-                    .filter(move |entry| entry.is_visible(at))
-                    .map(|entry| (entry.ranges(), &entry.found))
-            })
+        let tabled = self.tables.iter().enumerate().flat_map(move |(index, table)| {
+            // SAFETY: the caller's promise.
+            unsafe { self.visible_in(index, 0..table.size(), at) }
         });
         tabled.chain(self.residual().visible(at))
+    }
+
+    /// Those in some buckets of the table of that index.
+    ///
+    /// # Safety
+    ///
+    /// As for [`entries`](Self::entries): in a section, or by the writer.
+    pub(super) unsafe fn visible_in(
+        &self,
+        table: usize,
+        buckets: std::ops::Range<usize>,
+        at: Snapshot,
+    ) -> impl Iterator<Item = ([Range<W>; D], &Match<A>)> {
+        let table = &self.tables[table];
+        buckets.flat_map(move |index| {
+            // SAFETY: the caller's promise.
+            unsafe { self.entries(table.bucket((index as u64) << TAG_BITS)) }
+                .filter(move |entry| entry.is_visible(at))
+                .map(|entry| (entry.ranges(), &entry.found))
+        })
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -89,6 +89,12 @@ fn agrees<S: Schema<D>, const D: usize>(style: Style, instructions: Instructions
             let id = tuple.insert(rule).expect("there is room");
             live.push((id, oracle.insert(rule).expect("there is room")));
         }
+        // Builders overlap the changes, more of them than there would be.
+        match below(&mut random, 400) {
+            0 => tuple.start_builder(),
+            1 => tuple.await_builder(),
+            _ => {}
+        }
         if step % (rules / 16) == 0 {
             let keys: Vec<Key<S::Word, D>> = (0..300)
                 .map(|number| {
@@ -268,8 +274,11 @@ fn readers_see_each_state_whole() {
             for id in std::mem::replace(&mut before, ids) {
                 assert!(tuple.remove(id).is_some());
             }
-            if state % 100 == 99 {
-                tuple.tune();
+            match state % 100 {
+                99 => tuple.tune(),
+                21 | 71 => tuple.start_builder(),
+                50 => tuple.await_builder(),
+                _ => {}
             }
         }
         stop.store(true, Ordering::Relaxed);

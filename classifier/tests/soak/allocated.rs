@@ -1,7 +1,8 @@
-//! How much memory the process has allocated.
+//! How much memory the process has allocated, and which part of it in this thread.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[global_allocator]
@@ -12,6 +13,25 @@ static ALLOCATOR: Counting = Counting {
 /// Bytes that are allocated now, as they were asked for.
 pub(crate) fn allocated() -> usize {
     ALLOCATOR.bytes.load(Ordering::Relaxed)
+}
+
+thread_local! {
+    // Without a destructor, and made by the compiler: so it can be used in an allocator.
+    static HERE: Cell<isize> = const { Cell::new(0) };
+}
+
+/// Bytes that this thread has allocated, without those that it has freed, whoever allocated them.
+pub(crate) fn allocated_here() -> isize {
+    HERE.get()
+}
+
+/// The same of all other threads.
+pub(crate) fn allocated_elsewhere() -> isize {
+    allocated() as isize - allocated_here()
+}
+
+fn count_here(more: usize, less: usize) {
+    HERE.set(HERE.get() + more as isize - less as isize);
 }
 
 /// The system's allocator, with a count.
@@ -26,6 +46,7 @@ unsafe impl GlobalAlloc for Counting {
         let pointer = unsafe { System.alloc(layout) };
         if !pointer.is_null() {
             self.bytes.fetch_add(layout.size(), Ordering::Relaxed);
+            count_here(layout.size(), 0);
         }
         pointer
     }
@@ -35,6 +56,7 @@ unsafe impl GlobalAlloc for Counting {
         let pointer = unsafe { System.alloc_zeroed(layout) };
         if !pointer.is_null() {
             self.bytes.fetch_add(layout.size(), Ordering::Relaxed);
+            count_here(layout.size(), 0);
         }
         pointer
     }
@@ -45,6 +67,7 @@ unsafe impl GlobalAlloc for Counting {
         if !moved.is_null() {
             self.bytes.fetch_add(size, Ordering::Relaxed);
             self.bytes.fetch_sub(layout.size(), Ordering::Relaxed);
+            count_here(size, layout.size());
         }
         moved
     }
@@ -53,5 +76,6 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(pointer, layout) };
         self.bytes.fetch_sub(layout.size(), Ordering::Relaxed);
+        count_here(0, layout.size());
     }
 }

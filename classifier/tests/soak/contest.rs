@@ -7,9 +7,9 @@ use classifier::interval::Interval;
 use classifier::linear::Linear;
 use classifier::trie::Trie;
 use classifier::tuple::{Instructions, Tuple};
-use classifier::{Classifier, InsertError, Key, Match, Rule, RuleId, Schema};
+use classifier::{Classifier, InsertError, Key, Match, Rule, RuleId, Schema, Word};
 
-use crate::allocated::allocated;
+use crate::allocated::{allocated_elsewhere, allocated_here};
 use crate::draw::{Draw, Style, below};
 use crate::{Round, matches};
 
@@ -31,14 +31,38 @@ fn answer(found: Option<&Match<u32>>) -> Answer {
     found.map(|found| (found.priority, found.action))
 }
 
+/// A structure in the contest.
+trait Contender<W: Word, const D: usize>: Classifier<W, D, Action = u32> {
+    /// Whether it has threads of its own, that allocate memory.
+    fn has_threads(&self) -> bool {
+        false
+    }
+
+    /// Ends what these threads do.
+    fn rest(&mut self) {}
+}
+
+impl<S: Schema<D>, const D: usize> Contender<S::Word, D> for Linear<S, u32, D> {}
+impl<S: Schema<D>, const D: usize> Contender<S::Word, D> for Trie<S, u32, D> {}
+impl<S: Schema<D>, const D: usize> Contender<S::Word, D> for Interval<S, u32, D> {}
+impl<S: Schema<D>, const D: usize> Contender<S::Word, D> for Tuple<S, u32, D> {
+    fn has_threads(&self) -> bool {
+        true
+    }
+
+    fn rest(&mut self) {
+        self.tune();
+    }
+}
+
 struct Contestant<S: Schema<D>, const D: usize> {
     name: String,
-    structure: Box<dyn Classifier<S::Word, D, Action = u32>>,
+    structure: Box<dyn Contender<S::Word, D>>,
     /// Those of the live rules, in their order.
     ids: Vec<RuleId>,
     /// What it says that it uses without rules, in bytes.
     empty: usize,
-    /// What it has allocated, and had without rules, in bytes.
+    /// What it has allocated in this thread, and had without rules, in bytes.
     held: isize,
     held_empty: isize,
 }
@@ -46,11 +70,11 @@ struct Contestant<S: Schema<D>, const D: usize> {
 impl<S: Schema<D>, const D: usize> Contestant<S, D> {
     fn new<C>(name: &str, make: impl FnOnce() -> C) -> Self
     where
-        C: Classifier<S::Word, D, Action = u32> + 'static,
+        C: Contender<S::Word, D> + 'static,
     {
-        let before = allocated();
-        let structure: Box<dyn Classifier<_, D, Action = u32>> = Box::new(make());
-        let held = allocated() as isize - before as isize;
+        let before = allocated_here();
+        let structure: Box<dyn Contender<_, D>> = Box::new(make());
+        let held = allocated_here() - before;
         Self {
             name: name.to_owned(),
             empty: structure.memory(),
@@ -62,24 +86,11 @@ impl<S: Schema<D>, const D: usize> Contestant<S, D> {
     }
 
     /// Does something to the structure, and notes what it allocates and frees by that.
-    fn change<T>(&mut self, change: impl FnOnce(&mut dyn Classifier<S::Word, D, Action = u32>) -> T) -> T {
-        let before = allocated();
+    fn change<T>(&mut self, change: impl FnOnce(&mut dyn Contender<S::Word, D>) -> T) -> T {
+        let before = allocated_here();
         let result = change(&mut *self.structure);
-        self.held += allocated() as isize - before as isize;
+        self.held += allocated_here() - before;
         result
-    }
-
-    /// What it says that it uses is what it uses, within a tenth, if that is much.
-    fn check_memory(&self) {
-        let (says, uses) = (self.structure.memory(), self.held.unsigned_abs());
-        if says.max(uses) > LARGE {
-            assert!(
-                says.abs_diff(uses) <= uses / 10,
-                "{}: memory() says {says} bytes, but {uses} are allocated for {} rules",
-                self.name,
-                self.structure.len()
-            );
-        }
     }
 
     /// Nothing is left of the rules that were there.
@@ -91,7 +102,17 @@ impl<S: Schema<D>, const D: usize> Contestant<S, D> {
             "{}: memory() when empty",
             self.name
         );
-        assert_eq!(self.held, self.held_empty, "{}: allocated when empty", self.name);
+    }
+}
+
+/// What structures say that they use is what they use, within a tenth, if that is much.
+fn check_memory(names: &str, says: usize, uses: isize, rules: usize) {
+    let uses = uses.unsigned_abs();
+    if says.max(uses) > LARGE {
+        assert!(
+            says.abs_diff(uses) <= uses / 10,
+            "{names}: memory() says {says} bytes, but {uses} are allocated for {rules} rules",
+        );
     }
 }
 
@@ -151,6 +172,7 @@ fn contest<S: Schema<D>, const D: usize>(
         drawn: 0,
         refused: 0,
         lookups: 0,
+        elsewhere: allocated_elsewhere(),
     };
     let step = rules / 8;
     for _ in 0..8 {
@@ -164,16 +186,14 @@ fn contest<S: Schema<D>, const D: usize>(
     while !contest.live.is_empty() {
         contest.shrink(step.max(1));
     }
-    for contestant in &contest.contestants {
-        contestant.check_empty();
-    }
+    contest.check_empty();
     round.say(format_args!("emptied: {}", contest.report()));
     // All at once as well.
     contest.phase(round, rules.min(1_000), 5);
     for contestant in &mut contest.contestants {
         contestant.change(|structure| structure.clear());
-        contestant.check_empty();
     }
+    contest.check_empty();
 }
 
 struct Contest<S: Schema<D>, const D: usize> {
@@ -183,6 +203,8 @@ struct Contest<S: Schema<D>, const D: usize> {
     drawn: u32,
     refused: usize,
     lookups: usize,
+    /// What other threads had allocated at the start, in bytes.
+    elsewhere: isize,
 }
 
 impl<S: Schema<D>, const D: usize> Contest<S, D> {
@@ -275,10 +297,44 @@ impl<S: Schema<D>, const D: usize> Contest<S, D> {
                     contestant.name
                 );
             }
-            contestant.check_memory();
         }
+        self.check_memory();
         self.lookups += 2 * KEYS * self.contestants.len();
         self.compare_with_list(&keys, &first);
+    }
+
+    /// What the structures say about memory is true. What was allocated by threads of theirs is counted for all
+    /// that have some.
+    fn check_memory(&mut self) {
+        for contestant in &mut self.contestants {
+            contestant.change(|structure| structure.rest());
+        }
+        let (mut says, mut uses) = (0, allocated_elsewhere() - self.elsewhere);
+        for contestant in &self.contestants {
+            if contestant.structure.has_threads() {
+                says += contestant.structure.memory();
+                uses += contestant.held;
+            } else {
+                let memory = contestant.structure.memory();
+                check_memory(&contestant.name, memory, contestant.held, self.live.len());
+            }
+        }
+        check_memory("those with threads", says, uses, self.live.len());
+    }
+
+    /// Nothing is left of the rules that were there.
+    fn check_empty(&self) {
+        let mut elsewhere = allocated_elsewhere() - self.elsewhere;
+        for contestant in &self.contestants {
+            contestant.check_empty();
+            let held = contestant.held - contestant.held_empty;
+            if contestant.structure.has_threads() {
+                elsewhere += held;
+            } else {
+                assert_eq!(held, 0, "{}: allocated when empty", contestant.name);
+            }
+        }
+        assert_eq!(elsewhere, 0, "allocated by those with threads when empty");
     }
 
     /// And the same as going through a list of the rules, for a few keys and the more the fewer rules.
