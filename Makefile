@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo env "PATH=$(PATH)" "HOME=$(HOME)")
 
-.PHONY: build demo test soak bench bench-classifier bench-classify bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
+.PHONY: build demo test soak fuzz bench bench-classifier bench-classify bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
 
 # The `netchannel` command: target/release/netchannel.
 build: setup
@@ -30,6 +30,13 @@ test: setup
 soak: MINUTES = 1
 soak: setup
 	$(if $(SEED),SOAK_SEED=$(SEED)) SOAK_MINUTES=$(MINUTES) cargo test --release --locked --package classifier --test soak
+
+# The fuzzing targets of the parser, the translator and ICMP, for as long as wanted; `make test` has a short run.
+# Options: make fuzz SECONDS=600 TARGETS=icmp_errors
+fuzz: SECONDS = 60
+fuzz: TARGETS = parser translator icmp_errors
+fuzz: setup
+	netchannel/fuzz/run $(SECONDS) $(TARGETS)
 
 # All benchmarks.
 bench: bench-classifier bench-reclaim bench-packet-path bench-traffic

@@ -1,5 +1,6 @@
 //! RFC 4787: UDP.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use netchannel::channel::nat::{Filtering, PerProtocol};
@@ -285,6 +286,29 @@ fn a_packet_to_an_external_port_of_nobody_opens_nothing() {
     let result = nat.reply(Body::Udp, at(SERVER), at("192.0.2.7:7777"));
     assert_eq!(result.dropped(), DropReason::NatNoMapping);
     assert!(nat.mappings().is_empty());
+}
+
+/// What application-level gateways would change: addresses and ports in what applications say.
+#[test]
+fn rfc_4787_10_and_5382_6_no_payload_is_looked_at() {
+    let mut nat = NatBox::plain();
+    for (body, port, payload) in [
+        (Body::Tcp(SYN), 21, "PORT 10,0,0,2,19,136\r\n"),
+        (Body::Tcp(SYN), 1723, "10.0.0.2"),
+        (
+            Body::Udp,
+            5060,
+            "REGISTER sip:10.0.0.2:5000 SIP/2.0\r\nContact: <sip:a@10.0.0.2:5000>\r\n",
+        ),
+        (Body::Udp, 53, "\x0a\x00\x00\x02"),
+        (Body::Udp, 69, "\x00\x01file\x00octet\x00"),
+    ] {
+        let server = SocketAddrV4::new(host("8.8.8.8"), port);
+        let result = nat.inside(&ip_packet(body, at(INSIDE), server, payload.as_bytes()));
+        assert!(result.out().ends_with(payload.as_bytes()));
+        let result = nat.outside(&ip_packet(body, server, at("192.0.2.7:5000"), payload.as_bytes()));
+        assert!(result.at_host().ends_with(payload.as_bytes()));
+    }
 }
 
 #[test]
