@@ -85,6 +85,7 @@
 
 mod classify;
 mod key;
+mod paged;
 mod prefetch;
 mod range;
 mod rule;

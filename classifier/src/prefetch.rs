@@ -2,15 +2,6 @@
 
 #![allow(unsafe_code)]
 
-/// Starts to load the value at that index of a slice into the cache. Does nothing on processors that it
-/// doesn't know, and beyond the end.
-#[inline(always)]
-pub(crate) fn prefetch<T>(values: &[T], index: usize) {
-    if index < values.len() {
-        prefetch_address(values.as_ptr().wrapping_add(index));
-    }
-}
-
 /// Starts to load the cache line of that address, which may be any. Does nothing on processors that it
 /// doesn't know.
 #[inline(always)]

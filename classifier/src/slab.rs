@@ -2,7 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::prefetch::prefetch;
+use crate::paged::Paged;
 
 /// No value: the index that a slab never gives.
 pub(crate) const NIL: u32 = u32::MAX;
@@ -10,14 +10,14 @@ pub(crate) const NIL: u32 = u32::MAX;
 /// A vector with a list of its vacant places. Memory goes back when the last value does.
 #[derive(Debug, Clone)]
 pub(crate) struct Slab<T> {
-    values: Vec<T>,
+    values: Paged<T>,
     vacant: Vec<u32>,
 }
 
 impl<T: Default> Slab<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            values: Vec::new(),
+            values: Paged::new(),
             vacant: Vec::new(),
         }
     }
@@ -28,7 +28,7 @@ impl<T: Default> Slab<T> {
 
     /// Allocated memory in bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.values.capacity() * size_of::<T>() + self.vacant.capacity() * size_of::<u32>()
+        self.values.memory() + self.vacant.capacity() * size_of::<u32>()
     }
 
     /// Where the next value goes; there must be less than 2³² − 1 of them.
@@ -39,7 +39,7 @@ impl<T: Default> Slab<T> {
     /// Stores the value and returns its index; there must be less than 2³² − 1 of them.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         if let Some(index) = self.vacant.pop() {
-            self.values[index as usize] = value;
+            self[index] = value;
             return index;
         }
         self.values.push(value);
@@ -48,7 +48,7 @@ impl<T: Default> Slab<T> {
 
     /// Takes out the value at an index that holds one.
     pub(crate) fn remove(&mut self, index: u32) -> T {
-        let value = std::mem::take(&mut self.values[index as usize]);
+        let value = std::mem::take(&mut self[index]);
         self.vacant.push(index);
         if self.len() == 0 {
             *self = Self::new();
@@ -59,10 +59,11 @@ impl<T: Default> Slab<T> {
     /// Starts to load the value at an index into the cache.
     #[inline]
     pub(crate) fn prefetch(&self, index: u32) {
-        prefetch(&self.values, index as usize);
+        self.values.prefetch(index as usize);
     }
 
     /// The value at the index, or whatever a vacant place holds; `None` beyond the end.
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         self.values.get(index as usize)
     }
@@ -73,15 +74,22 @@ impl<T> Index<u32> for Slab<T> {
 
     #[inline]
     fn index(&self, index: u32) -> &T {
-        &self.values[index as usize]
+        self.values.get(index as usize).unwrap_or_else(|| beyond(index))
     }
 }
 
 impl<T> IndexMut<u32> for Slab<T> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
-        &mut self.values[index as usize]
+        self.values
+            .get_mut(index as usize)
+            .unwrap_or_else(|| beyond(index))
     }
+}
+
+#[cold]
+fn beyond(index: u32) -> ! {
+    panic!("the index {index} is beyond the slab")
 }
 
 #[cfg(test)]

@@ -117,17 +117,14 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     ) -> Slot {
         let priority = entry.rank.priority;
         let node = match slot.target.kind() {
-            Kind::Nothing => {
-                let asks = Self::first_asked(region, D, ranges).dimension < D;
-                let target = if asks {
-                    Target::rule(entry.rule)
-                } else {
-                    Target::whole(entry.rule)
+            Kind::Nothing | Kind::Above(_) => {
+                return Slot {
+                    target: Target::rule(entry.rule),
+                    priority,
                 };
-                return Slot { target, priority };
             }
-            Kind::Rule(rule) | Kind::Whole(rule) if rule == entry.rule => return slot,
-            Kind::Rule(rule) | Kind::Whole(rule) => return self.parted(slot, rule, region, ranges, entry),
+            Kind::Rule(rule) if rule == entry.rule => return slot,
+            Kind::Rule(rule) => return self.parted(slot, rule, region, ranges, entry),
             Kind::Group(group) => {
                 let asked = Self::first_asked(region, D, ranges);
                 if asked.dimension == D {
@@ -243,15 +240,15 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         entry: Entry,
     ) -> Slot {
         match slot.target.kind() {
-            Kind::Rule(rule) | Kind::Whole(rule) if rule == entry.rule => Slot::EMPTY,
-            Kind::Nothing | Kind::Rule(_) | Kind::Whole(_) => slot,
+            Kind::Rule(rule) if rule == entry.rule => Slot::EMPTY,
+            Kind::Nothing | Kind::Above(_) | Kind::Rule(_) => slot,
             Kind::Group(group) => match self.groups.remove(group, entry) {
                 Left::Group(best) => Slot {
                     target: slot.target,
                     priority: best.rank.priority,
                 },
                 Left::Rule(last) => Slot {
-                    target: Target::whole(last.rule),
+                    target: Target::rule(last.rule),
                     priority: last.rank.priority,
                 },
             },
@@ -305,7 +302,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         let dimension = node.dimension();
         let needless = match slot.target.kind() {
             // In a larger region, the rule asks for more than it did here.
-            Kind::Rule(rule) | Kind::Whole(rule) => {
+            Kind::Rule(rule) => {
                 return slots
                     .all(|(_, other)| other.target.is_rule(rule))
                     .then_some(Slot {

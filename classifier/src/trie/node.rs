@@ -1,6 +1,6 @@
 //! The nodes of the tries of all dimensions. A node looks at six bits of its dimension at once.
 
-use super::slot::{Blocks, Slot, Target};
+use super::slot::{Blocks, DIRECT, Slot, Target};
 use crate::range::Prefix;
 use crate::slab::Slab;
 use crate::word::{Sealed, Word};
@@ -43,7 +43,8 @@ pub(super) struct Node<W: Sealed> {
     /// How many low bits are free.
     free: u8,
     dimension: u8,
-    /// Where the slots are: 0 here, 1 and on in an array of that class, which the first slot names.
+    /// Where the slots are: 0 here, 1 and on in an array of the class before. The first slot then says where it
+    /// is, and the best priority above the children.
     class: u8,
     /// The slots of the used places in their order, if they fit.
     slots: W::Slots,
@@ -58,8 +59,28 @@ pub(super) fn members(mut set: u64) -> impl Iterator<Item = u32> {
     })
 }
 
-/// The class of arrays that have a slot for every place, so that a slot is found without counting.
-const DIRECT: usize = Blocks::LENGTHS.len();
+/// The class of a node whose array has a slot for every place.
+const ALL_PLACES: usize = DIRECT + 1;
+
+/// Where a place is in an array for all of them. The first cache line holds the seven shortest prefixes. Then
+/// come two lines for each prefix of three bits: what is below it of up to five bits, and its eight children. So
+/// a search touches three lines, and often only that of its child.
+const IN_ARRAY: [u8; 2 * CHILDREN as usize] = {
+    let mut positions = [0; 2 * CHILDREN as usize];
+    let mut place = 0;
+    while place < positions.len() {
+        positions[place] = if place < 8 {
+            place as u8
+        } else {
+            let deeper = place.ilog2() - 3;
+            let subtree = (place >> deeper) - 8;
+            let within = (1 << deeper) | (place & ((1 << deeper) - 1));
+            (8 + 16 * subtree + within) as u8
+        };
+        place += 1;
+    }
+    positions
+};
 
 impl<W: Word> Node<W> {
     fn new(dimension: usize, prefix: Prefix<W>) -> Self {
@@ -148,8 +169,21 @@ impl<W: Word> Node<W> {
         *set ^= 1 << (place % CHILDREN);
     }
 
+    /// Whether the slots are elsewhere.
     #[inline]
-    fn block(&self) -> u32 {
+    pub(super) fn has_array(&self) -> bool {
+        self.class > 0
+    }
+
+    /// Where the array is.
+    #[inline]
+    fn array(&self) -> u32 {
+        self.slots.as_ref()[0].target.start()
+    }
+
+    /// Of a node with an array: the best priority above its children.
+    #[inline]
+    pub(super) fn best_above(&self) -> u32 {
         self.slots.as_ref()[0].priority
     }
 }
@@ -187,8 +221,7 @@ impl<W: Word> Nodes<W> {
     /// Whether so many nodes can be added, and so many be given new arrays.
     pub(super) fn have_room(&self, nodes: usize, arrays: usize) -> bool {
         let limit = Target::LIMIT as usize;
-        self.nodes.len().saturating_add(nodes) < limit
-            && arrays.saturating_mul(Blocks::LENGTHS[DIRECT - 1]) < self.blocks.room()
+        self.nodes.len().saturating_add(nodes) < limit && self.blocks.have_room(arrays)
     }
 
     #[inline]
@@ -210,7 +243,7 @@ impl<W: Word> Nodes<W> {
     pub(super) fn remove(&mut self, index: u32) {
         let node = self.nodes.remove(index);
         if node.class > 0 {
-            self.blocks.give_back(usize::from(node.class) - 1, node.block());
+            self.blocks.give_back(usize::from(node.class) - 1, node.array());
         }
     }
 
@@ -219,7 +252,7 @@ impl<W: Word> Nodes<W> {
     fn slots<'a>(&'a self, node: &'a Node<W>) -> &'a [Slot] {
         match node.class {
             0 => node.slots.as_ref(),
-            class => self.blocks.get(usize::from(class) - 1, node.block()),
+            class => self.blocks.get(usize::from(class) - 1, node.array()),
         }
     }
 
@@ -228,14 +261,14 @@ impl<W: Word> Nodes<W> {
         let node = &mut self.nodes[index];
         match node.class {
             0 => node.slots.as_mut(),
-            class => self.blocks.get_mut(usize::from(class) - 1, node.block()),
+            class => self.blocks.get_mut(usize::from(class) - 1, node.array()),
         }
     }
 
     #[inline]
     fn place_in_slots(node: &Node<W>, place: Place) -> usize {
-        if usize::from(node.class) == DIRECT {
-            place as usize
+        if usize::from(node.class) == ALL_PLACES {
+            IN_ARRAY[place as usize].into()
         } else {
             node.before(place)
         }
@@ -244,20 +277,28 @@ impl<W: Word> Nodes<W> {
     /// The slot at a used place, [`Slot::EMPTY`] elsewhere.
     #[inline]
     pub(super) fn slot(&self, node: &Node<W>, place: Place) -> Slot {
-        if node.has(place) {
-            self.slots(node)[Self::place_in_slots(node, place)]
+        if !node.has(place) {
+            return Slot::EMPTY;
+        }
+        let at = Self::place_in_slots(node, place);
+        if node.has_array() {
+            self.blocks.slot(node.array(), at)
         } else {
-            Slot::EMPTY
+            node.slots.as_ref()[at]
         }
     }
 
     /// The used places and their slots.
     pub(super) fn used_slots<'a>(&'a self, node: &'a Node<W>) -> impl Iterator<Item = (Place, Slot)> + 'a {
         let slots = self.slots(node);
-        let direct = usize::from(node.class) == DIRECT;
+        let direct = usize::from(node.class) == ALL_PLACES;
         let places = members(node.above).chain(members(node.children).map(|child| child + CHILDREN));
         places.enumerate().map(move |(at, place)| {
-            let at = if direct { place as usize } else { at };
+            let at = if direct {
+                IN_ARRAY[place as usize].into()
+            } else {
+                at
+            };
             (place, slots[at])
         })
     }
@@ -280,11 +321,49 @@ impl<W: Word> Nodes<W> {
         let node = &self.nodes[index];
         let at = Self::place_in_slots(node, place);
         match (node.has(place), slot.is_empty()) {
-            (true, false) => self.slots_mut(index)[at] = slot,
+            (true, false) => {
+                let old = std::mem::replace(&mut self.slots_mut(index)[at], slot);
+                self.changed_above(index, place, old.priority, slot.priority);
+            }
             (false, true) => {}
-            (false, false) => self.insert(index, place, slot),
-            (true, true) => self.take_out(index, place),
+            (false, false) => {
+                self.insert(index, place, slot);
+                self.changed_above(index, place, u32::MAX, slot.priority);
+            }
+            (true, true) => {
+                let old = self.slot(node, place);
+                self.take_out(index, place);
+                self.changed_above(index, place, old.priority, u32::MAX);
+            }
         }
+    }
+
+    /// Keeps the best priority above the children true after the one at a place changed.
+    #[inline]
+    fn changed_above(&mut self, index: u32, place: Place, old: u32, new: u32) {
+        let node = &self.nodes[index];
+        if place >= CHILDREN || !node.has_array() {
+            return;
+        }
+        let best = node.best_above();
+        if new < best {
+            self.nodes[index].slots.as_mut()[0].priority = new;
+        } else if old == best && new > best {
+            self.find_best_above(index, best);
+        }
+    }
+
+    /// Finds the best priority above the children, where none is better than `limit`.
+    fn find_best_above(&mut self, index: u32, limit: u32) {
+        let node = &self.nodes[index];
+        let mut best = u32::MAX;
+        for place in members(node.above) {
+            best = best.min(self.slot(node, place).priority);
+            if best == limit {
+                break;
+            }
+        }
+        self.nodes[index].slots.as_mut()[0].priority = best;
     }
 
     fn insert(&mut self, index: u32, place: Place, slot: Slot) {
@@ -295,7 +374,7 @@ impl<W: Word> Nodes<W> {
         }
         let node = &self.nodes[index];
         let at = Self::place_in_slots(node, place);
-        let direct = usize::from(node.class) == DIRECT;
+        let direct = usize::from(node.class) == ALL_PLACES;
         self.nodes[index].mark(place);
         let slots = self.slots_mut(index);
         if !direct {
@@ -311,7 +390,7 @@ impl<W: Word> Nodes<W> {
         let used = node.used();
         let at = Self::place_in_slots(&node, place);
         let slots = self.slots_mut(index);
-        if usize::from(node.class) == DIRECT {
+        if usize::from(node.class) == ALL_PLACES {
             slots[at] = Slot::EMPTY;
         } else {
             slots.copy_within(at + 1..=used, at);
@@ -331,23 +410,31 @@ impl<W: Word> Nodes<W> {
     /// Moves a node's slots to where their number asks for.
     fn change_class(&mut self, index: u32, class: usize) {
         let node = self.nodes[index];
-        let mut slots = [Slot::EMPTY; 2 * CHILDREN as usize];
+        let mut slots = [Slot::EMPTY; Blocks::LENGTHS[DIRECT]];
         for (at, (place, slot)) in self.used_slots(&node).enumerate() {
-            slots[if class == DIRECT { place as usize } else { at }] = slot;
+            let direct = class == ALL_PLACES;
+            slots[if direct {
+                IN_ARRAY[place as usize].into()
+            } else {
+                at
+            }] = slot;
         }
         if node.class > 0 {
-            self.blocks.give_back(usize::from(node.class) - 1, node.block());
+            self.blocks.give_back(usize::from(node.class) - 1, node.array());
         }
         let new = &mut self.nodes[index];
         new.class = class as u8;
         new.slots = W::Slots::default();
         if class > 0 {
             let start = self.blocks.take(class - 1);
-            self.nodes[index].slots.as_mut()[0].priority = start;
+            self.nodes[index].slots.as_mut()[0].target = Target::array(start);
         }
         let new = self.slots_mut(index);
         let length = new.len();
         new.copy_from_slice(&slots[..length]);
+        if class > 0 {
+            self.find_best_above(index, 0);
+        }
     }
 }
 

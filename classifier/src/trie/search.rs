@@ -1,8 +1,8 @@
 //! Looking keys up, one by one and many at once.
 
 use super::Trie;
-use super::node::members;
-use super::slot::{Kind, Slot};
+use super::node::{Node, members};
+use super::slot::{Kind, Slot, Target};
 use crate::key::Key;
 use crate::rule::{Match, Rank, covers};
 use crate::schema::Schema;
@@ -12,8 +12,8 @@ use crate::word::Word;
 /// How many keys are looked up at once: while one waits for memory, the others go on.
 const LANES: usize = 16;
 /// How many slots wait in a [`Walk`]. Those that don't fit are walked by recursion.
-const WAITING: usize = 32;
-/// A node adds a child, and a slot for each shorter prefix in it.
+const WAITING: usize = 16;
+/// At most so many slots wait more after a step: a node's child, and one for each shorter prefix in it.
 const MOST_ADDED: usize = 7;
 
 /// The best rule so far: its priority and where it is.
@@ -39,14 +39,13 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(root: Slot, best: Best) -> Self {
-        let mut walk = Self {
+    #[inline]
+    fn new(best: Best) -> Self {
+        Self {
             waiting: [Slot::EMPTY; WAITING],
-            count: 1,
+            count: 0,
             best,
-        };
-        walk.waiting[0] = root;
-        walk
+        }
     }
 
     #[inline]
@@ -89,12 +88,18 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         self.found(self.search_from(self.root, key, Best::NONE).rule)
     }
 
-    fn search_from(&self, slot: Slot, key: &Key<S::Word, D>, best: Best) -> Best {
-        let mut walk = Walk::new(slot, best);
-        while let Some(slot) = walk.pop() {
-            self.step(&mut walk, slot, key);
+    fn search_from(&self, mut slot: Slot, key: &Key<S::Word, D>, best: Best) -> Best {
+        let mut walk = Walk::new(best);
+        loop {
+            let below = self.step(&mut walk, slot, key);
+            slot = if below.priority <= walk.best.priority && !below.is_empty() {
+                below
+            } else if let Some(next) = walk.pop() {
+                next
+            } else {
+                return walk.best;
+            };
         }
-        walk.best
     }
 
     /// A rule that accepts the key. Among equal priorities, the rules themselves say which is the first.
@@ -110,23 +115,12 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         rank(rule) < rank(other)
     }
 
-    /// Looks at what is behind one slot.
-    #[inline]
-    fn step(&self, walk: &mut Walk, slot: Slot, key: &Key<S::Word, D>) {
+    /// Looks at what is behind one slot. Returns what comes next: the child of a node, with the longest prefix.
+    #[inline(always)]
+    fn step(&self, walk: &mut Walk, slot: Slot, key: &Key<S::Word, D>) -> Slot {
         match slot.target.kind() {
             Kind::Nothing => {}
-            Kind::Rule(rule) => {
-                let stored = self.rules.get(rule).and_then(Option::as_ref);
-                if stored.is_some_and(|stored| covers(&stored.ranges, key)) {
-                    self.offer(&mut walk.best, slot.priority, rule);
-                }
-            }
-            Kind::Whole(rule) => self.offer(&mut walk.best, slot.priority, rule),
-            Kind::Group(group) => {
-                let rule = self.groups.get(group).best().rule;
-                self.offer(&mut walk.best, slot.priority, rule);
-            }
-            Kind::Node(_) if walk.count + MOST_ADDED > WAITING => {
+            Kind::Node(_) | Kind::Above(_) if walk.count + MOST_ADDED > WAITING => {
                 walk.best = self.search_from(slot, key, walk.best);
             }
             Kind::Node(index) => {
@@ -134,15 +128,44 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                 let value = key.values()[node.dimension()];
                 if node.covers(value) {
                     let child = node.child_of(value);
-                    for place in members(node.above(child)) {
-                        walk.push(self.nodes.slot(node, place));
+                    let above = node.above(child);
+                    if node.has_array() {
+                        if above != 0 {
+                            walk.push(Slot {
+                                target: Target::above(index),
+                                priority: node.best_above(),
+                            });
+                        }
+                    } else {
+                        self.push_above(walk, node, above);
                     }
-                    let slot = self.nodes.slot(node, child);
-                    if !slot.is_empty() {
-                        walk.push(slot);
-                    }
+                    return self.nodes.slot(node, child);
                 }
             }
+            Kind::Above(index) => {
+                let node = self.nodes.get(index);
+                let child = node.child_of(key.values()[node.dimension()]);
+                self.push_above(walk, node, node.above(child));
+            }
+            Kind::Rule(rule) => {
+                let stored = self.rules.get(rule).and_then(Option::as_ref);
+                if stored.is_some_and(|stored| covers(&stored.ranges, key)) {
+                    self.offer(&mut walk.best, slot.priority, rule);
+                }
+            }
+            Kind::Group(group) => {
+                let rule = self.groups.get(group).best().rule;
+                self.offer(&mut walk.best, slot.priority, rule);
+            }
+        }
+        Slot::EMPTY
+    }
+
+    /// Lets the slots of these places wait; the longest prefix is the last, and comes first.
+    #[inline(always)]
+    fn push_above(&self, walk: &mut Walk, node: &Node<S::Word>, above: u64) {
+        for place in members(above) {
+            walk.push(self.nodes.slot(node, place));
         }
     }
 
@@ -153,9 +176,10 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         results: &mut [Option<&'rules Match<A>>],
     ) {
         for (keys, results) in keys.chunks(LANES).zip(results.chunks_mut(LANES)) {
-            let mut walks: [Walk; LANES] = std::array::from_fn(|_| Walk::new(self.root, Best::NONE));
+            let mut walks: [Walk; LANES] = std::array::from_fn(|_| Walk::new(Best::NONE));
             let mut active: u32 = 0;
             for (lane, key) in keys.iter().take(results.len()).enumerate() {
+                walks[lane].push(self.root);
                 active |= u32::from(Self::fits(key)) << lane;
             }
             while active != 0 {
@@ -163,7 +187,10 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                     let walk = &mut walks[lane as usize];
                     match walk.pop() {
                         Some(slot) => {
-                            self.step(walk, slot, &keys[lane as usize]);
+                            let below = self.step(walk, slot, &keys[lane as usize]);
+                            if !below.is_empty() {
+                                walk.push(below);
+                            }
                             if let Some(next) = walk.waiting[..walk.count].last() {
                                 self.prefetch(*next);
                             }
@@ -182,8 +209,8 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     fn prefetch(&self, slot: Slot) {
         match slot.target.kind() {
             Kind::Node(index) => self.nodes.prefetch(index),
-            Kind::Rule(rule) | Kind::Whole(rule) => self.rules.prefetch(rule),
-            Kind::Group(_) | Kind::Nothing => {}
+            Kind::Rule(rule) => self.rules.prefetch(rule),
+            Kind::Group(_) | Kind::Nothing | Kind::Above(_) => {}
         }
     }
 
@@ -195,7 +222,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         }
         while let Some(slot) = waiting.pop() {
             match slot.target.kind() {
-                Kind::Nothing => {}
+                Kind::Nothing | Kind::Above(_) => {}
                 Kind::Rule(rule) => {
                     let stored = self.rules.get(rule).and_then(Option::as_ref);
                     found.extend(
@@ -204,7 +231,6 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                             .map(|stored| &stored.found),
                     );
                 }
-                Kind::Whole(rule) => found.extend(self.found(rule)),
                 Kind::Group(group) => {
                     found.extend(
                         self.groups

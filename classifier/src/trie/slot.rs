@@ -1,5 +1,6 @@
 //! What a node holds for each of its prefixes, and the arrays of those that don't fit into a node.
 
+use crate::paged::Paged;
 use crate::slab::NIL;
 
 /// A reference to the rules behind a prefix.
@@ -15,29 +16,25 @@ pub(super) enum Kind {
     Nothing,
     /// One rule alone, whatever it asks for in what is left of the key.
     Rule(u32),
-    /// One rule alone that asks for nothing more.
-    Whole(u32),
     /// Several rules that ask for nothing more.
     Group(u32),
     /// A node of this or a later dimension.
     Node(u32),
+    /// What a node holds at prefixes that are shorter than its children's. No slot holds this; searches do.
+    Above(u32),
 }
 
 impl Target {
     const NODE: u32 = 1 << 31;
     const GROUP: u32 = 1 << 30;
-    const WHOLE: u32 = 1 << 29;
+    const ABOVE: u32 = 1 << 29 | Self::NODE;
     /// Indices are below this.
-    pub(super) const LIMIT: u32 = Self::WHOLE;
+    pub(super) const LIMIT: u32 = 1 << 29;
 
     pub(super) const NOTHING: Self = Self(NIL);
 
     pub(super) const fn rule(index: u32) -> Self {
         Self(index)
-    }
-
-    pub(super) const fn whole(index: u32) -> Self {
-        Self(index | Self::WHOLE)
     }
 
     pub(super) const fn group(index: u32) -> Self {
@@ -48,16 +45,31 @@ impl Target {
         Self(index | Self::NODE)
     }
 
+    pub(super) const fn above(node: u32) -> Self {
+        Self(node | Self::ABOVE)
+    }
+
+    /// No rules, but where an array is.
+    pub(super) const fn array(start: u32) -> Self {
+        Self(start)
+    }
+
+    /// See [`array`](Self::array).
+    #[inline]
+    pub(super) const fn start(self) -> u32 {
+        self.0
+    }
+
     #[inline]
     pub(super) const fn kind(self) -> Kind {
         if self.0 == NIL {
             Kind::Nothing
+        } else if self.0 & Self::ABOVE == Self::ABOVE {
+            Kind::Above(self.0 & !Self::ABOVE)
         } else if self.0 & Self::NODE != 0 {
             Kind::Node(self.0 & !Self::NODE)
         } else if self.0 & Self::GROUP != 0 {
             Kind::Group(self.0 & !Self::GROUP)
-        } else if self.0 & Self::WHOLE != 0 {
-            Kind::Whole(self.0 & !Self::WHOLE)
         } else {
             Kind::Rule(self.0)
         }
@@ -65,7 +77,7 @@ impl Target {
 
     /// Whether it is this rule alone.
     pub(super) const fn is_rule(self, rule: u32) -> bool {
-        self.0 & !Self::WHOLE == rule
+        self.0 == rule
     }
 }
 
@@ -105,46 +117,64 @@ impl Default for Slot {
     }
 }
 
-/// Arrays of slots, of few lengths, in one allocation.
+/// The slots in one cache line.
+const IN_LINE: usize = 8;
+
+/// Slots that fill a cache line.
+type Line = [Slot; IN_LINE];
+
+/// Arrays of slots, of few lengths. Each starts at a cache line.
 #[derive(Debug, Clone)]
 pub(super) struct Blocks {
-    slots: Vec<Slot>,
+    lines: Paged<Line>,
     /// The first of the vacant arrays of each length; each names the next in its first slot.
     vacant: [u32; Self::LENGTHS.len()],
     used: usize,
 }
 
 impl Blocks {
-    pub(super) const LENGTHS: [usize; 4] = [8, 16, 32, 128];
+    pub(super) const LENGTHS: [usize; 4] = [8, 16, 32, 136];
 
     pub(super) const fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            lines: Paged::new(),
             vacant: [NIL; Self::LENGTHS.len()],
             used: 0,
         }
     }
 
-    /// How many more slots fit.
-    pub(super) fn room(&self) -> usize {
-        NIL as usize - self.slots.len()
+    /// Whether so many more of the longest arrays fit.
+    pub(super) fn have_room(&self, arrays: usize) -> bool {
+        // Behind the arrays of a page may be lines that are not enough for one more.
+        let pages = arrays.saturating_mul(Self::lines(DIRECT)) / (Paged::<Line>::PER_PAGE / 2) + 1;
+        pages.saturating_mul(Paged::<Line>::PER_PAGE) < NIL as usize - self.lines.len()
     }
 
-    /// An array of empty slots; there must be [`room`](Self::room).
+    const fn lines(class: usize) -> usize {
+        Self::LENGTHS[class] / IN_LINE
+    }
+
+    /// An array of empty slots; they must [have room](Self::have_room).
     pub(super) fn take(&mut self, class: usize) -> u32 {
-        let length = Self::LENGTHS[class];
         self.used += 1;
         let start = self.vacant[class];
-        if start == NIL {
-            let start = self.slots.len();
-            grow(&mut self.slots, length);
-            self.slots.resize(start + length, Slot::EMPTY);
-            return start as u32;
+        if start != NIL {
+            let slots = self.get_mut(class, start);
+            let next = slots[0].priority;
+            slots.fill(Slot::EMPTY);
+            self.vacant[class] = next;
+            return start;
         }
-        let block = self.get_mut(class, start);
-        let next = block[0].priority;
-        block.fill(Slot::EMPTY);
-        self.vacant[class] = next;
+        let lines = Self::lines(class);
+        while Paged::<Line>::PER_PAGE - self.lines.len() % Paged::<Line>::PER_PAGE < lines {
+            let start = self.lines.len() as u32;
+            self.lines.push([Slot::EMPTY; IN_LINE]);
+            self.make_vacant(0, start);
+        }
+        let start = self.lines.len() as u32;
+        for _ in 0..lines {
+            self.lines.push([Slot::EMPTY; IN_LINE]);
+        }
         start
     }
 
@@ -154,29 +184,40 @@ impl Blocks {
             *self = Self::new();
             return;
         }
-        self.slots[start as usize].priority = self.vacant[class];
+        self.make_vacant(class, start);
+    }
+
+    fn make_vacant(&mut self, class: usize, start: u32) {
+        let next = self.vacant[class];
+        self.get_mut(class, start)[0].priority = next;
         self.vacant[class] = start;
     }
 
     #[inline]
     pub(super) fn get(&self, class: usize, start: u32) -> &[Slot] {
-        &self.slots[start as usize..][..Self::LENGTHS[class]]
+        self.lines.run(start as usize, Self::lines(class)).as_flattened()
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, class: usize, start: u32) -> &mut [Slot] {
-        &mut self.slots[start as usize..][..Self::LENGTHS[class]]
+        self.lines
+            .run_mut(start as usize, Self::lines(class))
+            .as_flattened_mut()
+    }
+
+    /// One slot of an array; empty beyond all arrays.
+    #[inline]
+    pub(super) fn slot(&self, start: u32, at: usize) -> Slot {
+        self.lines
+            .get(start as usize + at / IN_LINE)
+            .map_or(Slot::EMPTY, |line| line[at % IN_LINE])
     }
 
     /// Allocated memory in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>()
+        self.lines.memory()
     }
 }
 
-/// Makes room for more values: an eighth of what is there, so that little is allocated in vain.
-fn grow<T>(values: &mut Vec<T>, more: usize) {
-    if values.capacity() - values.len() < more {
-        values.reserve_exact(more.max(values.len() / 8));
-    }
-}
+/// The class of arrays that have a slot for every place, so that a slot is found without counting.
+pub(super) const DIRECT: usize = Blocks::LENGTHS.len() - 1;

@@ -48,18 +48,13 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         reached: &mut (usize, usize),
     ) {
         match slot.target.kind() {
-            Kind::Nothing => panic!("an empty slot is used"),
-            Kind::Rule(rule) | Kind::Whole(rule) => {
+            Kind::Nothing | Kind::Above(_) => panic!("an empty slot is used"),
+            Kind::Rule(rule) => {
                 let stored = self.rules.get(rule).and_then(Option::as_ref);
                 let stored = stored.expect("the slot's rule is there");
                 assert_eq!(slot.priority, stored.found.priority);
                 if let Some(range) = stored.ranges.get(dimension) {
                     assert!(range.low() <= within.last() && within.bits <= range.high());
-                    if let Kind::Whole(_) = slot.target.kind() {
-                        assert!(range.low() <= within.bits && within.last() <= range.high());
-                        let rest = stored.ranges.iter().zip(S::any()).skip(dimension + 1);
-                        assert!({ rest }.all(|(range, any)| *range == any));
-                    }
                 }
             }
             Kind::Group(group) => {
@@ -86,7 +81,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                 assert!(around.bits <= prefix.bits && prefix.last() <= around.last());
                 let slots: Vec<_> = self.nodes.used_slots(&node).collect();
                 let first = slots[0].1;
-                if let Kind::Rule(rule) | Kind::Whole(rule) = first.target.kind() {
+                if let Kind::Rule(rule) = first.target.kind() {
                     let others = slots.iter().any(|(_, slot)| !slot.target.is_rule(rule));
                     assert!(others, "a node for one rule");
                 }
@@ -111,6 +106,11 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                 }
                 let best = slots.iter().map(|(_, slot)| slot.priority).min();
                 assert_eq!(best, Some(slot.priority));
+                if node.has_array() {
+                    let above = slots.iter().filter(|&&(place, _)| place < CHILDREN);
+                    let best = above.map(|(_, slot)| slot.priority).min();
+                    assert_eq!(best.unwrap_or(u32::MAX), node.best_above());
+                }
             }
         }
     }

@@ -4,20 +4,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-/// The size of the larger pages of x86-64 and of AArch64 with 4 KiB pages. Searches that go all over the memory
-/// find its pages' addresses in the processor's caches then.
-const HUGE_PAGE: usize = 2 << 20;
-
-/// Asks for huge pages. If there are none, small ones do as well.
-fn advise_huge_pages(start: NonNull<u8>, size: usize) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: the advice changes how the memory is mapped, not what it holds; it is the caller's own.
-    unsafe {
-        libc::madvise(start.as_ptr().cast(), size, libc::MADV_HUGEPAGE);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (start, size);
-}
+use crate::paged::{HUGE_PAGE, advise_huge_pages};
 
 /// Room for a number of values side by side, that are written one by one.
 ///
