@@ -275,12 +275,16 @@ impl<W: Word> Nodes<W> {
     }
 
     /// The slot at a used place, [`Slot::EMPTY`] elsewhere.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot(&self, node: &Node<W>, place: Place) -> Slot {
+        if usize::from(node.class) == ALL_PLACES {
+            // Empty if it is not used.
+            return self.blocks.slot(node.array(), IN_ARRAY[place as usize].into());
+        }
         if !node.has(place) {
             return Slot::EMPTY;
         }
-        let at = Self::place_in_slots(node, place);
+        let at = node.before(place);
         if node.has_array() {
             self.blocks.slot(node.array(), at)
         } else {

@@ -92,7 +92,7 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
         let mut walk = Walk::new(best);
         loop {
             let below = self.step(&mut walk, slot, key);
-            slot = if below.priority <= walk.best.priority && !below.is_empty() {
+            slot = if !below.is_empty() && below.priority <= walk.best.priority {
                 below
             } else if let Some(next) = walk.pop() {
                 next
@@ -129,15 +129,13 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
                 if node.covers(value) {
                     let child = node.child_of(value);
                     let above = node.above(child);
-                    if node.has_array() {
-                        if above != 0 {
-                            walk.push(Slot {
-                                target: Target::above(index),
-                                priority: node.best_above(),
-                            });
-                        }
-                    } else {
+                    if !node.has_array() || D > 1 {
                         self.push_above(walk, node, above);
+                    } else if above != 0 {
+                        walk.push(Slot {
+                            target: Target::above(index),
+                            priority: node.best_above(),
+                        });
                     }
                     return self.nodes.slot(node, child);
                 }
@@ -165,7 +163,12 @@ impl<S: Schema<D>, A, const D: usize> Trie<S, A, D> {
     #[inline(always)]
     fn push_above(&self, walk: &mut Walk, node: &Node<S::Word>, above: u64) {
         for place in members(above) {
-            walk.push(self.nodes.slot(node, place));
+            let slot = self.nodes.slot(node, place);
+            walk.push(slot);
+            // In one dimension it is a rule, and the longest prefix often makes the others needless.
+            if D > 1 {
+                self.prefetch(slot);
+            }
         }
     }
 

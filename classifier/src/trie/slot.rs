@@ -62,16 +62,13 @@ impl Target {
 
     #[inline]
     pub(super) const fn kind(self) -> Kind {
-        if self.0 == NIL {
-            Kind::Nothing
-        } else if self.0 & Self::ABOVE == Self::ABOVE {
-            Kind::Above(self.0 & !Self::ABOVE)
-        } else if self.0 & Self::NODE != 0 {
-            Kind::Node(self.0 & !Self::NODE)
-        } else if self.0 & Self::GROUP != 0 {
-            Kind::Group(self.0 & !Self::GROUP)
-        } else {
-            Kind::Rule(self.0)
+        let index = self.0 & (Self::LIMIT - 1);
+        match self.0 & !(Self::LIMIT - 1) {
+            Self::NODE => Kind::Node(index),
+            0 => Kind::Rule(index),
+            Self::ABOVE => Kind::Above(index),
+            Self::GROUP => Kind::Group(index),
+            _ => Kind::Nothing,
         }
     }
 
