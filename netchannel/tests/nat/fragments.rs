@@ -422,3 +422,44 @@ proptest! {
         prop_assert_eq!(nat.nat().held(), 0);
     }
 }
+
+/// A host with an address of its own: each fragment goes by itself to the outside, and follows the first one to a host with a mapping.
+#[test]
+fn rfc_4787_14_fragments_of_a_host_with_an_address_of_its_own() {
+    let own = host("192.0.2.9");
+    let one_to_one = || {
+        let mut nat = NatBox::new(|settings| {
+            settings.one_to_one = vec![netchannel::channel::nat::OneToOne {
+                external: own..=own,
+                inside: host("10.0.0.3"),
+            }];
+        });
+        nat.open(Body::Udp, at(INSIDE), at(SERVER));
+        nat
+    };
+    let (inside, outside) = (at("10.0.0.3:6000"), at("192.0.2.9:6000"));
+    for order in ORDERS {
+        for (from, to, seen_from, seen_to) in [
+            (inside, at(SERVER), outside, at(SERVER)),
+            (at(SERVER), outside, at(SERVER), inside),
+            (at(INSIDE), outside, at(EXTERNAL_END), inside),
+            (inside, at(EXTERNAL_END), outside, at(INSIDE)),
+        ] {
+            let mut nat = one_to_one();
+            let sent = cut(&ip_packet(Body::Udp, from, to, DATA), 77);
+            let frames: Vec<_> = order
+                .iter()
+                .flat_map(|&number| {
+                    let result = if from == at(SERVER) {
+                        nat.outside(&sent[number])
+                    } else {
+                        nat.inside(&sent[number])
+                    };
+                    result.lan.into_iter().chain(result.wan)
+                })
+                .collect();
+            assert_eq!(frames.len(), 3, "{from} {to} {order:?}");
+            assert_eq!(together(&frames).1, arriving(Body::Udp, seen_from, seen_to));
+        }
+    }
+}

@@ -24,7 +24,7 @@ impl Nat {
         };
         let before = (context.passed(), context.dropped());
         self.first_was_sent = false;
-        self.translate(packet, context);
+        self.with_transport(packet, context);
         let after = (context.passed(), context.dropped());
         if !self.first_was_sent {
             let fate = if after.0 > before.0 {
@@ -62,12 +62,11 @@ impl Nat {
 
     /// A later fragment that came before the first one.
     fn early_fragment(&mut self, packet: Packet, key: DatagramKey, context: &mut Context<'_>) {
-        let pool = &self.table.mappings.pool;
-        if !is_possible_source(IpAddr::V4(key.source)) || pool.contains(key.source) {
+        if !is_possible_source(IpAddr::V4(key.source)) || self.is_external(key.source) {
             return context.drop(packet, DropReason::NotForwarded);
         }
         let from_outside = context.interfaces().get(packet.interface).role == Role::Outside;
-        if from_outside && !pool.contains(key.destination) {
+        if from_outside && !self.is_external(key.destination) {
             return pass_if_local(packet, DropReason::NatExternalSource, context);
         }
         if let Err(packet) = self.datagrams.hold(key, packet, context.now()) {

@@ -174,23 +174,29 @@ impl Nat {
 
     #[inline]
     fn handle(&mut self, packet: Packet, context: &mut Context<'_>) {
-        let packet = if self.one_to_one.is_empty() {
-            packet
-        } else {
-            match self.translate_one_to_one(packet, context) {
-                Some(packet) => packet,
-                None => return,
-            }
-        };
         match packet.headers.fragment {
-            Fragment::Whole => self.translate(packet, context),
+            Fragment::Whole => self.with_transport(packet, context),
             _ if !packet.headers.is_ipv4() => context.drop(packet, DropReason::NatNotIpv4),
+            _ if self.needs_addresses_only(&packet, context) => self.with_transport(packet, context),
             Fragment::First => self.first_fragment(packet, context),
             Fragment::Later => self.later_fragment(packet, context),
         }
     }
 
-    /// A packet with its transport header.
+    /// A packet with its transport header, or one that needs none.
+    #[inline]
+    fn with_transport(&mut self, packet: Packet, context: &mut Context<'_>) {
+        let packet = if self.one_to_one.is_empty() {
+            Some(packet)
+        } else {
+            self.translate_one_to_one(packet, context)
+        };
+        if let Some(packet) = packet {
+            self.translate(packet, context);
+        }
+    }
+
+    /// A packet with its transport header, by mapping.
     #[inline]
     fn translate(&mut self, packet: Packet, context: &mut Context<'_>) {
         let (IpAddr::V4(source), IpAddr::V4(destination)) =
@@ -352,6 +358,13 @@ impl Nat {
         if !packet.headers.dont_fragment || packet.headers.fragment != Fragment::Whole {
             self.before_sending(&mut packet, departure, context);
         }
+        self.lower_segment_size(&mut packet, departure, context);
+        context.send(packet, departure);
+    }
+
+    /// Lowers the largest segment that a SYN offers, if that is wanted.
+    #[inline]
+    fn lower_segment_size(&self, packet: &mut Packet, departure: &Departure, context: &Context<'_>) {
         if let Some(limit) = self.settings.segment_size
             && let Transport::Tcp { flags, .. } = packet.headers.transport
             && flags & tcp::SYN != 0
@@ -363,9 +376,8 @@ impl Nat {
                 }
                 SegmentSize::AtMost(limit) => limit,
             };
-            segment_size::clamp(&mut packet, limit);
+            segment_size::clamp(packet, limit);
         }
-        context.send(packet, departure);
     }
 
     /// A packet from outside to an external address.

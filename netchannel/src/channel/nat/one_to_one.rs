@@ -136,6 +136,24 @@ impl Nat {
         None
     }
 
+    /// Whether nothing but addresses is replaced in a packet, so that each fragment can go by itself: between a host with an address of its
+    /// own and anyone who has no mapping.
+    pub(super) fn needs_addresses_only(&self, packet: &Packet, context: &Context<'_>) -> bool {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) =
+            (packet.headers.source, packet.headers.destination)
+        else {
+            return false;
+        };
+        let from_inside = context.interfaces().get(packet.interface).role == Role::Inside;
+        let from = from_inside.then(|| self.one_to_one.external_of(source)).flatten();
+        match (from, self.one_to_one.inside_of(destination)) {
+            (None, None) => false,
+            (None, Some(_)) => !from_inside,
+            (Some(_), None) => !self.table.mappings.pool.contains(destination),
+            (Some(_), Some(_)) => true,
+        }
+    }
+
     /// Between a host with an address of its own and the outside, or another such host.
     fn replace_both(
         &mut self,
@@ -161,6 +179,7 @@ impl Nat {
         if let Some(to) = to {
             replace(&mut packet, Side::Destination, to);
         }
+        self.lower_segment_size(&mut packet, &departure, context);
         context.send(packet, &departure);
     }
 
@@ -191,7 +210,7 @@ impl Nat {
         let outbound = self.table.session(sender).rewrite(Direction::Outbound);
         apply(&outbound, &mut packet, tuple.protocol, Side::Source);
         replace(&mut packet, Side::Destination, to);
-        context.send(packet, &departure);
+        self.send(packet, &departure, context);
     }
 
     /// From a host with an address of its own to the mapping of another one.
