@@ -8,6 +8,7 @@ use crate::word::Word;
 ///
 /// A value that needs more bits than its dimension has matches no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
 pub struct Key<W, const D: usize> {
     values: [W; D],
 }

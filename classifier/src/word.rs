@@ -67,6 +67,9 @@ pub trait Word:
     /// Zeros below the lowest bit that is set; [`BITS`](Self::BITS) for zero.
     fn trailing_zeros(self) -> u32;
 
+    /// The difference, modulo 2 to the power of [`BITS`](Self::BITS).
+    fn wrapping_sub(self, other: Self) -> Self;
+
     /// How many 64-bit words hold the values of `D` dimensions.
     fn packed_len<const D: usize>() -> usize;
 
@@ -139,6 +142,11 @@ macro_rules! word {
             #[inline]
             fn trailing_zeros(self) -> u32 {
                 <$type>::trailing_zeros(self)
+            }
+
+            #[inline(always)]
+            fn wrapping_sub(self, other: Self) -> Self {
+                <$type>::wrapping_sub(self, other)
             }
 
             #[inline(always)]

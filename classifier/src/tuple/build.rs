@@ -363,7 +363,7 @@ fn group<W: Word, A: Copy, const D: usize>(
         }
     }
 
-    let group_cost = if state.prefetch {
+    let group_cost = if state.prefetches_entries {
         LARGE_GROUP_COST
     } else {
         GROUP_COST

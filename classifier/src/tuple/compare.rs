@@ -1,7 +1,7 @@
 //! Comparing a key with rules: all dimensions of one rule at once, or one dimension of sixteen rules.
 #![allow(unsafe_code)]
 
-use super::entry::{Bounds, Entry};
+use super::entry::Entry;
 use super::residual::{BLOCK, Lanes};
 use crate::word::Word;
 
@@ -72,7 +72,7 @@ pub(super) trait Compare: Copy {
     /// # Safety
     ///
     /// The processor has the instructions, and the word is one that they are for.
-    unsafe fn accepts<W: Word, A, const D: usize>(self, key: &Bounds<W, D>, entry: &Entry<W, A, D>) -> bool;
+    unsafe fn accepts<W: Word, A, const D: usize>(self, key: &[W; D], entry: &Entry<W, A, D>) -> bool;
 
     /// Which of sixteen rules accept the key: the lowest bit for the first.
     ///
@@ -87,11 +87,10 @@ pub(super) struct Portable;
 
 impl Compare for Portable {
     #[inline(always)]
-    unsafe fn accepts<W: Word, A, const D: usize>(self, key: &Bounds<W, D>, entry: &Entry<W, A, D>) -> bool {
+    unsafe fn accepts<W: Word, A, const D: usize>(self, key: &[W; D], entry: &Entry<W, A, D>) -> bool {
         let mut inside = true;
-        for dimension in 0..D {
-            inside &= key.low[dimension] >= entry.low[dimension];
-            inside &= key.not_high[dimension] >= entry.not_high[dimension];
+        for ((value, &low), span) in key.iter().zip(&entry.low).zip(&entry.span) {
+            inside &= value.wrapping_sub(low) <= *span;
         }
         inside
     }
@@ -102,7 +101,8 @@ impl Compare for Portable {
         for (dimension, &value) in key.iter().enumerate() {
             let mut inside = 0u16;
             for lane in 0..BLOCK {
-                let lane_inside = rules.low[dimension][lane] <= value && value <= rules.high[dimension][lane];
+                let offset = value.wrapping_sub(rules.low[dimension][lane]);
+                let lane_inside = offset <= rules.span[dimension][lane];
                 inside |= u16::from(lane_inside) << lane;
             }
             accepting &= inside;
@@ -121,7 +121,7 @@ pub(super) use x86::{Avx2, Avx512};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, Bounds, Compare, Entry, Lanes, Word};
+    use super::{BLOCK, Compare, Entry, Lanes, Word};
 
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx2;
@@ -131,13 +131,16 @@ mod x86 {
 
     impl Compare for Avx2 {
         #[inline(always)]
-        unsafe fn accepts<W: Word, A, const D: usize>(
-            self,
-            key: &Bounds<W, D>,
-            entry: &Entry<W, A, D>,
-        ) -> bool {
-            // SAFETY: the caller's promise; both start with 2 * D words of 32 bits.
-            unsafe { accepts_avx2((&raw const *key).cast(), (&raw const *entry).cast(), 2 * D) }
+        unsafe fn accepts<W: Word, A, const D: usize>(self, key: &[W; D], entry: &Entry<W, A, D>) -> bool {
+            // SAFETY: the caller's promise: D words of 32 bits each.
+            unsafe {
+                accepts_avx2(
+                    key.as_ptr().cast(),
+                    entry.low.as_ptr().cast(),
+                    entry.span.as_ptr().cast(),
+                    D,
+                )
+            }
         }
 
         #[inline(always)]
@@ -147,7 +150,7 @@ mod x86 {
                 accepting_avx2(
                     key.as_ptr().cast(),
                     rules.low.as_ptr().cast(),
-                    rules.high.as_ptr().cast(),
+                    rules.span.as_ptr().cast(),
                     D,
                 )
             }
@@ -156,13 +159,16 @@ mod x86 {
 
     impl Compare for Avx512 {
         #[inline(always)]
-        unsafe fn accepts<W: Word, A, const D: usize>(
-            self,
-            key: &Bounds<W, D>,
-            entry: &Entry<W, A, D>,
-        ) -> bool {
-            // SAFETY: the caller's promise; both start with 2 * D words of 32 bits.
-            unsafe { accepts_avx512((&raw const *key).cast(), (&raw const *entry).cast(), 2 * D) }
+        unsafe fn accepts<W: Word, A, const D: usize>(self, key: &[W; D], entry: &Entry<W, A, D>) -> bool {
+            // SAFETY: the caller's promise: D words of 32 bits each.
+            unsafe {
+                accepts_avx512(
+                    key.as_ptr().cast(),
+                    entry.low.as_ptr().cast(),
+                    entry.span.as_ptr().cast(),
+                    D,
+                )
+            }
         }
 
         #[inline(always)]
@@ -172,37 +178,37 @@ mod x86 {
                 accepting_avx512(
                     key.as_ptr().cast(),
                     rules.low.as_ptr().cast(),
-                    rules.high.as_ptr().cast(),
+                    rules.span.as_ptr().cast(),
                     D,
                 )
             }
         }
     }
 
-    /// Whether each of `count` words of the key is at least that of the entry.
+    /// Whether each of `count` values is in its range.
     ///
     /// # Safety
     ///
-    /// The processor has AVX2, and `count` words can be read from both.
+    /// The processor has AVX2, and `count` words can be read from each.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn accepts_avx2(key: *const u32, entry: *const u32, count: usize) -> bool {
-        let mut at = 0;
+    unsafe fn accepts_avx2(key: *const u32, low: *const u32, span: *const u32, count: usize) -> bool {
         let mut inside = _mm256_set1_epi32(-1);
-        while at < count {
+        for at in (0..count).step_by(8) {
             // Words behind the last are not read: others write there.
             let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
             let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((count - at) as i32), lanes);
             // SAFETY: the mask leaves out what is behind `count`.
-            let (key, entry) = unsafe {
+            let (key, low, span) = unsafe {
                 (
                     _mm256_maskload_epi32(key.add(at).cast(), mask),
-                    _mm256_maskload_epi32(entry.add(at).cast(), mask),
+                    _mm256_maskload_epi32(low.add(at).cast(), mask),
+                    _mm256_maskload_epi32(span.add(at).cast(), mask),
                 )
             };
-            // Lanes that are left out hold 0 on both sides.
-            inside = _mm256_and_si256(inside, _mm256_cmpeq_epi32(_mm256_max_epu32(key, entry), key));
-            at += 8;
+            // Lanes that are left out hold 0 everywhere.
+            let offset = _mm256_sub_epi32(key, low);
+            inside = _mm256_and_si256(inside, _mm256_cmpeq_epi32(_mm256_min_epu32(offset, span), offset));
         }
         _mm256_movemask_epi8(inside) == -1
     }
@@ -214,65 +220,57 @@ mod x86 {
     /// The processor has AVX2; `count` words can be read from the key, and 16 times that from the others.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn accepting_avx2(key: *const u32, low: *const u32, high: *const u32, count: usize) -> u16 {
+    unsafe fn accepting_avx2(key: *const u32, low: *const u32, span: *const u32, count: usize) -> u16 {
         let mut accepting = u16::MAX;
         for dimension in 0..count {
             let mut inside = 0u32;
             // SAFETY: the caller's promise: 16 words of each for every dimension.
-            let (value, low, high) = unsafe {
+            let (value, low, span) = unsafe {
                 (
                     _mm256_set1_epi32(key.add(dimension).read() as i32),
                     low.add(dimension * BLOCK),
-                    high.add(dimension * BLOCK),
+                    span.add(dimension * BLOCK),
                 )
             };
             for half in 0..2 {
                 // SAFETY: as above.
-                let (low, high) = unsafe {
+                let (low, span) = unsafe {
                     (
                         _mm256_loadu_si256(low.add(half * 8).cast()),
-                        _mm256_loadu_si256(high.add(half * 8).cast()),
+                        _mm256_loadu_si256(span.add(half * 8).cast()),
                     )
                 };
-                let above = _mm256_cmpeq_epi32(_mm256_max_epu32(value, low), value);
-                let below = _mm256_cmpeq_epi32(_mm256_min_epu32(value, high), value);
-                let both = _mm256_castsi256_ps(_mm256_and_si256(above, below));
-                inside |= (_mm256_movemask_ps(both) as u32) << (half * 8);
+                let offset = _mm256_sub_epi32(value, low);
+                let lanes = _mm256_cmpeq_epi32(_mm256_min_epu32(offset, span), offset);
+                inside |= (_mm256_movemask_ps(_mm256_castsi256_ps(lanes)) as u32) << (half * 8);
             }
             accepting &= inside as u16;
-            if accepting == 0 {
-                break;
-            }
         }
         accepting
     }
 
-    /// Whether each of `count` words of the key is at least that of the entry.
+    /// Whether each of `count` values is in its range.
     ///
     /// # Safety
     ///
-    /// The processor has AVX-512 F, and `count` words can be read from both.
+    /// The processor has AVX-512 F and VL, and `count` words can be read from each.
     #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn accepts_avx512(key: *const u32, entry: *const u32, count: usize) -> bool {
-        let mut at = 0;
-        let mut outside = 0u16;
-        while at < count {
+    #[target_feature(enable = "avx512f,avx512vl")]
+    unsafe fn accepts_avx512(key: *const u32, low: *const u32, span: *const u32, count: usize) -> bool {
+        let mut outside = 0;
+        for at in (0..count).step_by(8) {
             // Words behind the last are not read: others write there.
-            let mask = if count - at >= 16 {
-                u16::MAX
-            } else {
-                (1 << (count - at)) - 1
-            };
+            let mask = ((1u32 << (count - at).min(8)) - 1) as u8;
             // SAFETY: the mask leaves out what is behind `count`.
-            let (key, entry) = unsafe {
+            let (key, low, span) = unsafe {
                 (
-                    _mm512_maskz_loadu_epi32(mask, key.add(at).cast()),
-                    _mm512_maskz_loadu_epi32(mask, entry.add(at).cast()),
+                    _mm256_maskz_loadu_epi32(mask, key.add(at).cast()),
+                    _mm256_maskz_loadu_epi32(mask, low.add(at).cast()),
+                    _mm256_maskz_loadu_epi32(mask, span.add(at).cast()),
                 )
             };
-            outside |= _mm512_mask_cmplt_epu32_mask(mask, key, entry);
-            at += 16;
+            // Lanes that are left out hold 0 everywhere.
+            outside |= _mm256_cmpgt_epu32_mask(_mm256_sub_epi32(key, low), span);
         }
         outside == 0
     }
@@ -285,22 +283,19 @@ mod x86 {
     /// others.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn accepting_avx512(key: *const u32, low: *const u32, high: *const u32, count: usize) -> u16 {
+    unsafe fn accepting_avx512(key: *const u32, low: *const u32, span: *const u32, count: usize) -> u16 {
         let mut accepting = u16::MAX;
         for dimension in 0..count {
             // SAFETY: the caller's promise: 16 words of each for every dimension.
-            let (value, low, high) = unsafe {
+            let (value, low, span) = unsafe {
                 (
                     _mm512_set1_epi32(key.add(dimension).read() as i32),
                     _mm512_loadu_si512(low.add(dimension * BLOCK).cast()),
-                    _mm512_loadu_si512(high.add(dimension * BLOCK).cast()),
+                    _mm512_loadu_si512(span.add(dimension * BLOCK).cast()),
                 )
             };
-            accepting = _mm512_mask_cmpge_epu32_mask(accepting, value, low);
-            accepting = _mm512_mask_cmple_epu32_mask(accepting, value, high);
-            if accepting == 0 {
-                break;
-            }
+            // Not masked by what accepts so far: the dimensions needn't wait for one another.
+            accepting &= _mm512_cmple_epu32_mask(_mm512_sub_epi32(value, low), span);
         }
         accepting
     }

@@ -15,33 +15,13 @@ pub(super) struct Snapshot {
     pub(super) removed: u32,
 }
 
-/// A rule's ranges in the form that is compared at once: the values `v` of a key are in the ranges if all
-/// `v` ≥ `low` and all `!v` ≥ `not_high`.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Bounds<W, const D: usize> {
-    pub(super) low: [W; D],
-    pub(super) not_high: [W; D],
-}
-
-impl<W: Word, const D: usize> Bounds<W, D> {
-    /// A key as bounds that contain nothing else: what entries are compared with.
-    #[inline(always)]
-    pub(super) fn of_key(values: &[W; D]) -> Self {
-        Self {
-            low: *values,
-            not_high: values.map(|value| !value),
-        }
-    }
-}
-
 /// A rule in a bucket of a table. Five 32-bit dimensions and an action of 32 bits fill a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Entry<W, A, const D: usize> {
-    // The same layout as `Bounds`, without its padding.
+    // A value `v` is in a range if `v - low`, wrapping, is at most `span`: one comparison for both ends.
     pub(super) low: [W; D],
-    pub(super) not_high: [W; D],
+    pub(super) span: [W; D],
     pub(super) found: Match<A>,
     /// 0, or the number of removals since the state was built when this one was counted.
     removed: AtomicU32,
@@ -51,7 +31,7 @@ impl<W: Word, A: Copy, const D: usize> Entry<W, A, D> {
     pub(super) fn new(ranges: &[Range<W>; D], found: Match<A>) -> Self {
         Self {
             low: ranges.map(|range| range.low()),
-            not_high: ranges.map(|range| !range.high()),
+            span: ranges.map(|range| range.high() - range.low()),
             found,
             removed: AtomicU32::new(0),
         }
@@ -61,14 +41,17 @@ impl<W: Word, A: Copy, const D: usize> Entry<W, A, D> {
     pub(super) fn copy(&self) -> Self {
         Self {
             low: self.low,
-            not_high: self.not_high,
+            span: self.span,
             found: self.found,
             removed: AtomicU32::new(self.removed.load(Ordering::Relaxed)),
         }
     }
 
     pub(super) fn ranges(&self) -> [Range<W>; D] {
-        std::array::from_fn(|dimension| Range::between(self.low[dimension], !self.not_high[dimension]))
+        std::array::from_fn(|dimension| {
+            let low = self.low[dimension];
+            Range::between(low, low + self.span[dimension])
+        })
     }
 
     pub(super) fn rank(&self) -> Rank {

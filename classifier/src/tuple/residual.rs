@@ -17,7 +17,8 @@ pub(super) const BLOCK: usize = 16;
 #[repr(C, align(64))]
 pub(super) struct Lanes<W, const D: usize> {
     pub(super) low: [[W; BLOCK]; D],
-    pub(super) high: [[W; BLOCK]; D],
+    /// See [`Entry`](super::entry::Entry).
+    pub(super) span: [[W; BLOCK]; D],
 }
 
 /// Up to sixteen rules in their order.
@@ -58,17 +59,18 @@ impl<W: Word, A: Copy, const D: usize> Resident<W, A, D> {
 impl<W: Word, A: Copy, const D: usize> Block<W, A, D> {
     fn new(residents: &[Resident<W, A, D>]) -> Self {
         debug_assert!(residents.len() <= BLOCK);
-        // Lanes without a rule accept no value.
+        // Lanes without a rule accept one value at most, and have no answer then.
         let mut lanes = Lanes {
             low: [[W::MAX; BLOCK]; D],
-            high: [[W::ZERO; BLOCK]; D],
+            span: [[W::ZERO; BLOCK]; D],
         };
         let mut found = [None; BLOCK];
         let removed = [const { AtomicU32::new(0) }; BLOCK];
         for (lane, resident) in residents.iter().enumerate() {
             for dimension in 0..D {
-                lanes.low[dimension][lane] = resident.ranges[dimension].low();
-                lanes.high[dimension][lane] = resident.ranges[dimension].high();
+                let range = &resident.ranges[dimension];
+                lanes.low[dimension][lane] = range.low();
+                lanes.span[dimension][lane] = range.high() - range.low();
             }
             found[lane] = Some(resident.found);
             removed[lane].store(resident.removed, Ordering::Relaxed);
@@ -84,7 +86,8 @@ impl<W: Word, A: Copy, const D: usize> Block<W, A, D> {
     fn residents(&self) -> impl Iterator<Item = Resident<W, A, D>> {
         (0..self.count).filter_map(|lane| {
             let ranges = std::array::from_fn(|dimension| {
-                Range::between(self.lanes.low[dimension][lane], self.lanes.high[dimension][lane])
+                let low = self.lanes.low[dimension][lane];
+                Range::between(low, low + self.lanes.span[dimension][lane])
             });
             Some(Resident {
                 ranges,

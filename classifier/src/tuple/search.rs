@@ -15,7 +15,7 @@ use std::hint::select_unpredictable;
 use super::ask::{Ask, Candidates, Columns, Places, VECTOR};
 use super::bucket::Bucket;
 use super::compare::{Compare, Instructions, Portable};
-use super::entry::{Bounds, Snapshot};
+use super::entry::Snapshot;
 use super::scratch::Scratch;
 use super::state::{MAX_GROUP, State, Table};
 use crate::key::Key;
@@ -27,7 +27,7 @@ use crate::word::Word;
 pub(super) const BURST: usize = 64;
 
 /// So few candidates are followed to their end one by one.
-const FEW: usize = 8;
+const FEW: usize = 4;
 
 /// The most candidates of a burst in a group.
 pub(super) const CANDIDATES: usize = BURST * MAX_GROUP;
@@ -63,10 +63,16 @@ impl Candidate {
         Bucket(self.0).count() > 1
     }
 
-    /// The candidate without its first entry.
+    /// The candidate without its first `count` entries, of which it has at least so many.
     #[inline(always)]
-    const fn next(self) -> Self {
-        Self(self.0 + 1 - Bucket::ONE_ENTRY)
+    const fn after(self, count: u64) -> Self {
+        Self(self.0.wrapping_add(count).wrapping_sub(count * Bucket::ONE_ENTRY))
+    }
+
+    /// Whether there are entries behind the first two.
+    #[inline(always)]
+    const fn has_third(self) -> bool {
+        Bucket(self.0).count() > 2
     }
 
     #[inline(always)]
@@ -79,7 +85,6 @@ impl Candidate {
 struct Answers<'state, A> {
     found: Scratch<Option<&'state Match<A>>, BURST>,
     priority: Scratch<u32, { BURST + 2 * VECTOR }>,
-    sequence: Scratch<u64, BURST>,
 }
 
 impl<'state, A> Answers<'state, A> {
@@ -88,22 +93,22 @@ impl<'state, A> Answers<'state, A> {
         Self {
             found: Scratch::new(),
             priority: Scratch::new(),
-            sequence: Scratch::new(),
         }
     }
 
-    /// Nothing found yet for that key of the burst.
+    /// Nothing found yet for the first `keys` keys of the burst.
     ///
     /// # Safety
     ///
-    /// The key is below [`BURST`].
+    /// They are at most [`BURST`].
     #[inline(always)]
-    unsafe fn clear(&mut self, key: usize) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.found.set(key, None);
-            self.priority.set(key, Rank::LAST.priority);
-            self.sequence.set(key, Rank::LAST.sequence);
+    unsafe fn clear(&mut self, keys: usize) {
+        for key in 0..keys {
+            // SAFETY: the caller's promise.
+            unsafe {
+                self.found.set(key, None);
+                self.priority.set(key, Rank::LAST.priority);
+            }
         }
     }
 
@@ -128,17 +133,16 @@ impl<'state, A> Answers<'state, A> {
         // SAFETY: the caller's promise.
         unsafe {
             let (before, priority) = (*self.found.get(key), *self.priority.get(key));
-            let sequence = *self.sequence.get(key);
-            let rank = found.rank();
-            // Without a branch: whether a rule is better can't be predicted.
-            let better =
-                (rank.priority < priority) | ((rank.priority == priority) & (rank.sequence < sequence));
+            let better = if found.priority == priority {
+                before.is_none_or(|before| found.id.sequence() < before.id.sequence())
+            } else {
+                found.priority < priority
+            };
+            // Without a branch: whether a rule is better can't be predicted, but that few are equal.
             self.found
                 .set(key, select_unpredictable(better, Some(found), before));
             self.priority
-                .set(key, select_unpredictable(better, rank.priority, priority));
-            self.sequence
-                .set(key, select_unpredictable(better, rank.sequence, sequence));
+                .set(key, select_unpredictable(better, found.priority, priority));
         }
     }
 }
@@ -160,7 +164,7 @@ pub(super) unsafe fn search<'state, W: Word, A: Copy, const D: usize>(
         let (keys, results) = (&keys[..count], &mut results[..count]);
         // SAFETY: the caller's promise; a state's instructions are such that its processor has.
         unsafe {
-            match (state.instructions, state.prefetch) {
+            match (state.instructions, state.prefetches_entries) {
                 #[cfg(target_arch = "x86_64")]
                 (Instructions::Avx512, true) => burst_avx512::<true, W, A, D>(state, at, keys, results),
                 #[cfg(target_arch = "x86_64")]
@@ -223,19 +227,15 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
     results: &mut [Option<&'state Match<A>>],
     compare: C,
 ) {
-    let mut bounds: Scratch<Bounds<W, D>, BURST> = Scratch::new();
     let mut columns = Columns::new();
     let mut places = Places::new();
     let mut candidates = Candidates::new();
     let mut hits = Candidates::new();
     let mut answers = Answers::new();
-    for (key, values) in keys.iter().enumerate() {
-        // SAFETY: at most `BURST` keys.
-        unsafe {
-            bounds.set(key, Bounds::of_key(values.values()));
-            columns.push(key, values.values());
-            answers.clear(key);
-        }
+    // SAFETY: at most `BURST` keys.
+    unsafe {
+        compare.fill(&mut columns, keys);
+        answers.clear(keys.len());
     }
 
     for (group_index, group) in state.groups.iter().enumerate() {
@@ -282,12 +282,17 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
                 // the caller is in a section, or the writer.
                 unsafe {
                     let candidate = *candidates.get(index);
-                    let entry = state.arena.get(candidate.entry());
-                    let accepts = compare.accepts(bounds.get(candidate.key()), entry);
-                    hits.set(hit_count, candidate);
-                    hit_count += usize::from(accepts);
-                    candidates.set(unfinished, candidate.next());
-                    unfinished += usize::from(!accepts & candidate.has_next());
+                    let values = keys.get_unchecked(candidate.key()).values();
+                    // Where there is no second entry, the first is compared again.
+                    let second = u64::from(candidate.has_next());
+                    let first_accepts = compare.accepts(values, state.arena.get(candidate.entry()));
+                    let second_accepts =
+                        compare.accepts(values, state.arena.get(candidate.entry() + second as usize));
+                    let skipped = select_unpredictable(first_accepts, 0, second);
+                    hits.set(hit_count, candidate.after(skipped));
+                    hit_count += usize::from(first_accepts | second_accepts);
+                    candidates.set(unfinished, candidate.after(2));
+                    unfinished += usize::from(!(first_accepts | second_accepts) & candidate.has_third());
                 }
             }
             for index in 0..hit_count {
@@ -299,7 +304,7 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
                         answers.improve(hit.key(), &entry.found);
                     } else if hit.has_next() {
                         // It changes just now: what is behind it may be the answer.
-                        candidates.set(unfinished, hit.next());
+                        candidates.set(unfinished, hit.after(1));
                         unfinished += 1;
                     }
                 }
@@ -312,14 +317,14 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
                 let key = candidate.key();
                 loop {
                     let entry = state.arena.get(candidate.entry());
-                    if compare.accepts(bounds.get(key), entry) && entry.is_visible(at) {
+                    if compare.accepts(keys.get_unchecked(key).values(), entry) && entry.is_visible(at) {
                         answers.improve(key, &entry.found);
                         break;
                     }
                     if !candidate.has_next() {
                         break;
                     }
-                    candidate = candidate.next();
+                    candidate = candidate.after(1);
                 }
             }
         }
@@ -327,15 +332,15 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
 
     let residual = state.residual();
     if let Some(best) = residual.best_priority() {
-        for key in 0..keys.len() {
-            // SAFETY: the answers and bounds of all keys of the burst are set; `compare` is as the caller
+        for (key, values) in keys.iter().enumerate() {
+            // SAFETY: the answers of all keys of the burst are set; `compare` is as the caller
             // promises.
             unsafe {
                 if answers.priority(key) < best {
                     continue;
                 }
                 let worst = answers.found.get(key).map_or(Rank::LAST, Match::rank);
-                if let Some(found) = residual.search(&bounds.get(key).low, at, worst, compare) {
+                if let Some(found) = residual.search(values.values(), at, worst, compare) {
                     answers.improve(key, found);
                 }
             }
@@ -371,17 +376,30 @@ unsafe fn ask_group<const PREFETCH: bool, const FIRST: bool, W: Word, A: Copy, c
             }
             return count;
         }
-        for (index, table) in tables.iter().enumerate() {
-            let first = index * columns.count();
-            ask.places::<FIRST, W, D>(columns, table, places, first);
-            ask.prefetch(table, places, first, columns.count());
+        if state.prefetches_buckets {
+            for (index, table) in tables.iter().enumerate() {
+                let first = index * columns.count();
+                ask.places::<FIRST, W, D>(columns, table, places, first);
+                ask.prefetch(table, places, first, columns.count());
+            }
         }
         for (index, table) in tables.iter().enumerate() {
             let before = count;
-            let first = index * columns.count();
-            count = ask.ask::<FIRST, W, D>(columns, table, places, first, candidates, count);
+            count = if state.prefetches_buckets {
+                let first = index * columns.count();
+                ask.ask::<FIRST, W, D>(columns, table, places, first, candidates, count)
+            } else {
+                ask.ask_directly::<FIRST, W, D>(columns, table, places, candidates, count)
+            };
             for candidate in before..count {
-                prefetch_address(state.arena.address(candidates.get(candidate).entry()));
+                let candidate = *candidates.get(candidate);
+                prefetch_address(state.arena.address(candidate.entry()));
+                // The second entry, or the first again.
+                prefetch_address(
+                    state
+                        .arena
+                        .address(candidate.entry() + usize::from(candidate.has_next())),
+                );
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use super::bucket::class;
 use super::compare::{Compare, Instructions, Portable};
-use super::entry::{Bounds, Snapshot};
+use super::entry::Snapshot;
 use super::state::State;
 use crate::key::Key;
 use crate::rule::{Match, Rank};
@@ -76,7 +76,6 @@ unsafe fn one<'state, W: Word, A: Copy, const D: usize, C: Compare>(
     key: &Key<W, D>,
     compare: C,
 ) -> Option<&'state Match<A>> {
-    let bounds = Bounds::of_key(key.values());
     let mut best = Rank::LAST;
     let mut found = None;
     for (index, group) in state.groups.iter().enumerate() {
@@ -95,7 +94,7 @@ unsafe fn one<'state, W: Word, A: Copy, const D: usize, C: Compare>(
                     if entry.found.priority > best.priority {
                         break;
                     }
-                    if compare.accepts(&bounds, entry) && entry.is_visible(at) {
+                    if compare.accepts(key.values(), entry) && entry.is_visible(at) {
                         if entry.rank() < best {
                             best = entry.rank();
                             found = Some(&entry.found);

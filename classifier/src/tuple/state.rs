@@ -16,8 +16,12 @@ use crate::word::Word;
 /// The most tables that are asked before the answers so far are looked at.
 pub(super) const MAX_GROUP: usize = 8;
 
-/// From this size on, memory is asked for before it is needed: below, it is in the caches anyway.
-const PREFETCH_FROM: usize = 512 << 10;
+/// From this size on, the memory of entries is asked for before it is needed. Below, it is in a core's own
+/// caches: then asking costs more than waiting.
+const ENTRIES_IN_CACHE: usize = 3 << 19;
+
+/// The same for that of buckets, for many of which searches wait at once.
+const BUCKETS_IN_CACHE: usize = 4 << 20;
 
 /// One generation of the structure. It is built from all rules at once, and changes in place from then on,
 /// until the next is published.
@@ -31,7 +35,9 @@ pub(super) struct State<W, A, const D: usize> {
     residual: AtomicPtr<Residual<W, A, D>>,
     version: Version,
     pub(super) instructions: Instructions,
-    pub(super) prefetch: bool,
+    /// Whether searches ask for the memory of entries before they need it, and for that of buckets.
+    pub(super) prefetches_entries: bool,
+    pub(super) prefetches_buckets: bool,
     /// What the writer found last, see [`Lookup::memory`](crate::Lookup::memory).
     pub(super) writer_memory: AtomicUsize,
 }
@@ -206,7 +212,9 @@ impl<W: Word, A: Copy, const D: usize> State<W, A, D> {
         residual: Residual<W, A, D>,
         instructions: Instructions,
     ) -> Self {
-        let memory = arena.memory() + tables.iter().map(Table::memory).sum::<usize>();
+        let buckets: usize = tables.iter().map(Table::memory).sum();
+        let prefetches_buckets = buckets >= BUCKETS_IN_CACHE;
+        let prefetches_entries = prefetches_buckets || arena.memory() >= ENTRIES_IN_CACHE;
         Self {
             tables,
             groups,
@@ -214,7 +222,8 @@ impl<W: Word, A: Copy, const D: usize> State<W, A, D> {
             residual: AtomicPtr::new(Box::into_raw(Box::new(residual))),
             version: Version::new(0, 0),
             instructions: instructions.for_words::<W>(),
-            prefetch: memory >= PREFETCH_FROM,
+            prefetches_entries,
+            prefetches_buckets,
             writer_memory: AtomicUsize::new(0),
         }
     }
