@@ -245,23 +245,27 @@ impl Account {
         }
     }
 
-    /// Starts to load what [`take_out`](Self::take_out) needs.
+    /// Where [`take_out`](Self::take_out) will find the rule of a slot, which starts to be loaded.
     #[inline]
-    pub(super) fn prefetch<W: Word, A: Copy, const D: usize>(
+    pub(super) fn locate<W: Word, A: Copy, const D: usize>(
         &self,
         state: &State<W, A, D>,
         slot: u32,
         ranges: &[Range<W>; D],
-    ) {
-        if let Home::Table { number, .. } = self.home(slot) {
-            let table = &state.tables[number as usize];
-            for (place, _) in Places::of(table, ranges).iter().flat_map(Places::iter) {
-                prefetch_address(table.address(place));
-            }
+    ) -> Places {
+        let Home::Table { number, .. } = self.home(slot) else {
+            return Places::default();
+        };
+        let table = &state.tables[number as usize];
+        let places = Places::of(table, ranges).unwrap_or_default();
+        for (place, _) in places.iter() {
+            prefetch_address(table.address(place));
         }
+        places
     }
 
-    /// Takes a rule that no reader sees any more out of its table or the residual list.
+    /// Takes a rule that no reader sees any more out of its table, where it was [located](Self::locate), or out of
+    /// the residual list.
     ///
     /// # Errors
     ///
@@ -269,7 +273,7 @@ impl Account {
     pub(super) fn take_out<W: Word, A: Copy, const D: usize>(
         &mut self,
         state: &State<W, A, D>,
-        ranges: &[Range<W>; D],
+        places: &Places,
         found: &Match<A>,
         retire: &mut impl Retire<W, A, D>,
     ) -> Result<(), NoRoom> {
@@ -281,7 +285,7 @@ impl Account {
             }
             Home::Table { number, .. } => {
                 let table = &state.tables[number as usize];
-                for (place, _) in Places::of(table, ranges).iter().flat_map(Places::iter) {
+                for (place, _) in places.iter() {
                     self.take_out_of_bucket(state, table, place, found, retire)?;
                 }
             }

@@ -75,7 +75,7 @@ pub(super) struct Places {
 
 impl Places {
     /// The rule's places in a table, if they are few enough for it to be there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of<W: Word, const D: usize>(table: &Table<W, D>, ranges: &[Range<W>; D]) -> Option<Self> {
         let copies = table.shape.copies(ranges);
         if copies > MAX_COPIES {

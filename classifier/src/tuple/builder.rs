@@ -313,7 +313,12 @@ fn repeat<W: Word, A: Copy, const D: usize>(built: &mut Built<W, A, D>, notes: &
                 }
             }
             // It finds room: entries are moved in place.
-            Change::Removal => account.take_out(state, ranges, found, retire).unwrap_or_default(),
+            Change::Removal => {
+                let places = account.locate(state, found.id.slot(), ranges);
+                account
+                    .take_out(state, &places, found, retire)
+                    .unwrap_or_default();
+            }
         }
     }
 }

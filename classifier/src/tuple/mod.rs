@@ -60,9 +60,9 @@ use std::sync::Arc;
 
 use self::account::Account;
 use self::bucket::MAX_ENTRIES;
-use self::build::{Built, build};
+use self::build::{Built, Places, build};
 use self::builder::{Build, Builder, Change};
-use self::pending::{MAX_PENDING, Pending, Queue};
+use self::pending::{BATCH, MAX_PENDING, Pending, Queue};
 use self::reader::Shared;
 use self::state::{State, Version};
 use self::store::Store;
@@ -208,22 +208,24 @@ impl<S: Schema<D>, A: Copy + Send + Sync + 'static, const D: usize> Tuple<S, A, 
         // SAFETY: as for `state`; the borrow leaves the account and the queue free.
         let state = unsafe { self.shared.state() };
         loop {
+            // First all buckets are asked for, so that they are loaded at the same time.
+            let mut located = [Places::default(); BATCH];
             let mut objects = 0;
-            for object in self.pending.ready(&self.shared.domain) {
+            for (object, places) in self.pending.ready(&self.shared.domain).zip(&mut located) {
                 objects += 1;
                 if let Pending::Removed { slot } = object
                     && let Some((ranges, _)) = self.store.at(*slot)
                 {
-                    self.account.prefetch(state, *slot, ranges);
+                    *places = self.account.locate(state, *slot, ranges);
                 }
             }
             if objects == 0 {
                 return;
             }
-            for _ in 0..objects {
+            for places in &located[..objects] {
                 match self.pending.pop() {
                     Some(Pending::Run { index, length }) => self.account.give(index, length),
-                    Some(Pending::Removed { slot }) => self.take_out(state, slot),
+                    Some(Pending::Removed { slot }) => self.take_out(state, places, slot),
                     Some(Pending::Residual(_) | Pending::State(_)) | None => {}
                 }
             }
@@ -231,11 +233,11 @@ impl<S: Schema<D>, A: Copy + Send + Sync + 'static, const D: usize> Tuple<S, A, 
     }
 
     /// Takes a rule that no reader sees any more out of its table or the residual list.
-    fn take_out(&mut self, state: &State<S::Word, A, D>, slot: u32) {
-        let Some((ranges, found)) = self.store.at(slot) else {
+    fn take_out(&mut self, state: &State<S::Word, A, D>, places: &Places, slot: u32) {
+        let Some((_, found)) = self.store.at(slot) else {
             return;
         };
-        match self.account.take_out(state, ranges, &found, &mut self.pending) {
+        match self.account.take_out(state, places, &found, &mut self.pending) {
             Ok(()) => self.store.vacate(slot),
             // When other runs have been given back.
             Err(_) => self.pending.push(Pending::Removed { slot }),

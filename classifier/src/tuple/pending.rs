@@ -7,7 +7,7 @@ use super::state::State;
 use crate::reclaim::{Domain, Sequence};
 
 /// Objects that wait together.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// The most closed batches; the writer waits for readers before there are more.
 const MAX_BATCHES: usize = 64;
