@@ -59,7 +59,7 @@ bench-reclaim: setup
 
 # What a packet costs in the dispatcher and the channels, without a kernel.
 bench-packet-path: setup
-	cargo bench --locked --package netchannel-benches --bench packet_path
+	cargo bench --locked --package netchannel-benches --bench packet_path --bench nat
 
 # Packets per second and TCP throughput through this NAT and its peers. Options: make bench-traffic ARGS=--help
 bench-traffic: build

@@ -2,6 +2,7 @@
 
 mod workload;
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 pub(crate) use workload::{
@@ -68,6 +69,15 @@ Examples:
   sudo netchannel show drops
   sudo netchannel show drops -j | jq '.reasons[] | select(.packets > 0)'";
 
+const REVERSE_EXAMPLES: &str = "\
+Prints each external address and port, the inside host that has it, and the channel. This is computed from the
+configuration alone, which must be the one that was in force at the time in question: keep old ones, with their dates.
+It needs a nat channel with [channel.deterministic]. Exits with 1 if nobody has one of them.
+
+Examples:
+  netchannel nat reverse --config /etc/netchannel.toml 198.18.0.3:4711
+  netchannel nat reverse -j --config netchannel-2026-05.toml 198.18.0.3:4711 198.18.0.4:80";
+
 const REPLAY_EXAMPLES: &str = "\
 The same code as `run`, without a network card and without root. Each input file is a pcap or pcapng capture of what
 came in on one interface of the configuration, named before the file: lan0=in.pcap. A pcapng file that names the
@@ -110,6 +120,8 @@ pub(crate) enum Command {
     /// Ask a running netchannel what it does.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
+    /// Tell who had an external address and port.
+    Nat(Nat),
     /// Send captured packets through a configuration, into a capture.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
@@ -163,6 +175,34 @@ pub(crate) enum What {
     /// Where all packets went, and the dropped ones by reason.
     #[command(after_help = DROPS_EXAMPLES)]
     Drops,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Nat {
+    #[command(subcommand)]
+    pub(crate) command: NatCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NatCommand {
+    /// Tell which inside hosts have external addresses and ports, where each host has its own (RFC 7422).
+    #[command(after_help = REVERSE_EXAMPLES)]
+    Reverse(Reverse),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reverse {
+    /// The configuration that was in force then.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// JSON, a line for each.
+    #[arg(long, short = 'j')]
+    pub(crate) json: bool,
+
+    /// External addresses with ports, or with identifiers of ICMP queries.
+    #[arg(value_name = "ADDRESS:PORT", required = true)]
+    pub(crate) external: Vec<SocketAddrV4>,
 }
 
 #[derive(Debug, Args)]

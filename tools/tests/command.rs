@@ -30,9 +30,45 @@ fn check_says_what_a_file_holds() {
     let ran = netchannel(&["check", SAMPLE]);
     assert_eq!(
         ran.out,
-        format!("{SAMPLE}: ok: 2 interfaces, 3 channels, 7 rules\n")
+        format!("{SAMPLE}: ok: 2 interfaces, 4 channels, 8 rules\n")
     );
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+/// 7422-2b: who had a port is computed from the configuration.
+#[test]
+fn nat_reverse_tells_who_has_a_port() {
+    let ran = netchannel(&[
+        "nat",
+        "reverse",
+        "--config",
+        SAMPLE,
+        "198.18.0.0:1024",
+        "198.18.0.1:3500",
+    ]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(
+        ran.out,
+        "198.18.0.0:1024 10.0.0.192 subscribers\n198.18.0.1:3500 10.0.0.210 subscribers\n"
+    );
+    let ran = netchannel(&[
+        "nat",
+        "reverse",
+        "-j",
+        "-c",
+        SAMPLE,
+        "198.18.0.1:3500",
+        "198.18.0.1:80",
+    ]);
+    assert_eq!(ran.code, 1);
+    let line: Value = serde_json::from_str(&ran.out).unwrap();
+    let expected = json!({ "external": "198.18.0.1:3500", "inside": "10.0.0.210", "channel": "subscribers" });
+    assert_eq!(line, expected);
+    assert!(
+        ran.err.contains("no inside host has 198.18.0.1:80"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -44,7 +80,7 @@ fn check_says_what_is_wrong_with_every_file() {
     assert_eq!(ran.code, 3);
     assert_eq!(
         ran.out,
-        format!("{SAMPLE}: ok: 2 interfaces, 3 channels, 7 rules\n")
+        format!("{SAMPLE}: ok: 2 interfaces, 4 channels, 8 rules\n")
     );
     let expected = format!(
         "netchannel: {path}: refused, 2 problems\n\

@@ -1,5 +1,6 @@
 //! A translator among the channels: external addresses and ports, filtering, timeouts.
 
+mod deterministic;
 mod external;
 mod limits;
 mod statics;
@@ -21,8 +22,8 @@ use super::schema;
 use super::section::{Section, as_integer, quoted, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
 use crate::channel::nat::{
-    Filtering, HIGHEST_WELL_KNOWN_PORT, Limits, MappingBehavior, OneToOne, PerProtocol, Pooling, PortHold,
-    Protocol, Refusal, SegmentSize,
+    Deterministic, Filtering, HIGHEST_WELL_KNOWN_PORT, Limits, MappingBehavior, OneToOne, PerProtocol,
+    Pooling, PortHold, Protocol, Refusal, SegmentSize,
 };
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
@@ -76,6 +77,8 @@ pub struct Nat {
     pub preserve_class: bool,
     /// How long a port is held back from reuse.
     pub hold: PortHold,
+    /// Ports of its own for each inside host; then all of `external` are addresses.
+    pub deterministic: Option<Deterministic>,
     /// Forwarded ports.
     pub forwards: Vec<PortForward>,
     /// Inside hosts with external addresses of their own.
@@ -153,6 +156,7 @@ pub(super) fn read(
     let max_held_fragments = table.number("max_held_fragments", 256, 0..=4_096, source) as u16;
     let (limits, sessions_per_mapping) = limits::read(table, source);
     let host_limits = limits::read_host(table, source);
+    let deterministic = deterministic::read(table, external.as_deref(), source);
     let timeouts = table.table("timeouts", &schema::TIMEOUTS, source);
     let timeouts = timeouts.map_or_else(Timeouts::default, |table| timeouts_in(&table, source));
     let known = |role| {
@@ -174,6 +178,7 @@ pub(super) fn read(
         preserve_parity: table.boolean("preserve_parity", false, source),
         preserve_class: table.boolean("preserve_class", true, source),
         hold: hold(table, source),
+        deterministic,
         forwards: statics::forwards(table, source),
         one_to_one: statics::one_to_one(table, source),
         mapping,

@@ -60,6 +60,7 @@ pub(super) const CHANNEL: Schema = Schema {
         "preserve_class",
         "port_hold",
         "port_hold_count",
+        "deterministic",
         "forward",
         "one_to_one",
         "mapping",
@@ -81,6 +82,10 @@ pub(super) const MAPPING: Schema = Schema {
 pub(super) const FILTERING: Schema = Schema {
     header: "[channel.filtering]",
     keys: &["tcp", "udp"],
+};
+pub(super) const DETERMINISTIC: Schema = Schema {
+    header: "[channel.deterministic]",
+    keys: &["inside", "ports_per_host"],
 };
 pub(super) const FORWARD: Schema = Schema {
     header: "[[channel.forward]]",
@@ -175,6 +180,7 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &CHANNEL,
     &MAPPING,
     &FILTERING,
+    &DETERMINISTIC,
     &FORWARD,
     &ONE_TO_ONE,
     &LIMITS,

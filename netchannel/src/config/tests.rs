@@ -70,7 +70,7 @@ fn the_sample_is_accepted_without_warnings() {
     let config = parse(SAMPLE).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.warnings, []);
     let shape = (config.interfaces.len(), config.channels.len(), config.rules.len());
-    assert_eq!(shape, (2, 3, 7));
+    assert_eq!(shape, (2, 4, 8));
 }
 
 #[test]
@@ -110,6 +110,7 @@ fn the_sample_documents_every_key_and_no_other() {
             "host_limits",
             "forward",
             "one_to_one",
+            "deterministic",
         ];
         known.retain(|key| !tables.contains(&key.as_str()));
         assert_eq!(

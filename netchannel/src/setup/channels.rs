@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::SetupError;
-use crate::channel::nat::{self, NatSettings, PreparedNat, Timeouts};
+use crate::channel::nat::{self, NatSettings, PortScheme, PreparedNat, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
@@ -154,6 +154,31 @@ fn claims(
     settings.external.iter().map(claim).collect()
 }
 
+/// Who has which external ports, of each translator whose inside hosts have ports of their own, with its name.
+///
+/// # Errors
+/// If there are too few ports for the hosts.
+pub fn port_schemes(config: &Config) -> Result<Vec<(&str, PortScheme)>, SetupError> {
+    let mut schemes = Vec::new();
+    for channel in &config.channels {
+        let ChannelKind::Nat(settings) = &channel.kind else {
+            continue;
+        };
+        // With ports of their own for all, no address is an interface's.
+        let addresses = settings.external.iter().filter_map(|external| match external {
+            External::Addresses(first, last) => Some(*first..=*last),
+            External::Interface(_) => None,
+        });
+        let scheme = nat_settings(settings, addresses.collect(), Vec::new()).port_scheme();
+        let scheme = scheme.transpose().map_err(|source| SetupError::Nat {
+            channel: channel.name.clone(),
+            source: source.into(),
+        })?;
+        schemes.extend(scheme.map(|scheme| (channel.name.as_str(), scheme)));
+    }
+    Ok(schemes)
+}
+
 /// The forwarded ports, by protocol. Those without an external address are at the first one that there is.
 fn forwards(settings: &config::Nat, external: &[RangeInclusive<Ipv4Addr>]) -> Vec<nat::Forward> {
     let mut forwards = Vec::new();
@@ -252,6 +277,7 @@ fn nat_settings(
         preserve_parity: settings.preserve_parity,
         preserve_class: settings.preserve_class,
         hold: settings.hold,
+        deterministic: settings.deterministic.clone(),
         forwards,
         one_to_one: settings.one_to_one.clone(),
         mapping: settings.mapping,

@@ -6,7 +6,7 @@ mod interest;
 mod layout;
 mod rules;
 
-pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels};
+pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels, port_schemes};
 pub use interest::interest;
 pub use layout::{Device, Layout, layout};
 pub use rules::rule_set;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netchannel::channel::nat::{Filtering, PerProtocol, Pooling};
+use netchannel::channel::nat::{Deterministic, Filtering, PerProtocol, Pooling};
 use netchannel::drop_reason::DropReason;
 
 use crate::harness::*;
@@ -116,4 +116,35 @@ fn rfc_4787_4_parity_is_a_choice_and_reserved_ports_are_not_used() {
         nat.detail("/ports"),
         serde_json::json!(["2000-2009", "2150-2199"])
     );
+}
+
+/// 7422-2a, 7422-2c, 6888-8b: each host has ports of its own, none beyond them, and gets them again at once.
+#[test]
+fn rfc_7422_2a_each_host_has_ports_of_its_own() {
+    let deterministic = Deterministic {
+        inside: vec![host("10.0.0.2")..=host("10.0.0.9")],
+        ports_per_host: None,
+    };
+    let mut nat = NatBox::new(|settings| {
+        settings.external = vec![host("203.0.113.8")..=host("203.0.113.9")];
+        settings.ports = vec![2000..=2039];
+        settings.deterministic = Some(deterministic);
+    });
+    for _ in 0..2 {
+        for (number, first) in [(0, 2000), (3, 2030), (4, 2000), (5, 2010)] {
+            let externals: BTreeSet<_> = (0..10)
+                .map(|port| nat.open(Body::Udp, inside(number, 3000 + port), at(SERVER)))
+                .collect();
+            let address = if number < 4 { "203.0.113.8" } else { "203.0.113.9" };
+            let expected: BTreeSet<_> = (first..first + 10)
+                .map(|port| format!("{address}:{port}").parse().unwrap())
+                .collect();
+            assert_eq!(externals, expected);
+            let result = nat.send(Body::Udp, inside(number, 4000), at(SERVER));
+            assert_eq!(result.dropped, [DropReason::NatPortsExhausted]);
+        }
+        nat.wait(300);
+    }
+    let result = nat.send(Body::Udp, inside(8, 4000), at(SERVER));
+    assert_eq!(result.dropped, [DropReason::NatHostNotServed]);
 }

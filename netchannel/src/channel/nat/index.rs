@@ -122,6 +122,14 @@ impl Index {
 }
 
 #[cfg(test)]
+impl Index {
+    /// Memory of a table for this many entries.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.len() * size_of::<Slot>()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -6,12 +6,13 @@ use std::hash::{Hash, Hasher};
 use rand::rngs::StdRng;
 
 use super::chain::NONE;
+use super::deterministic::PortScheme;
 use super::flow::{Endpoint, PerProtocol, Protocol};
 use super::forwards::Forwards;
 use super::hosts::Hosts;
 use super::index::Index;
 use super::limits::{Counts, Limits, Pace};
-use super::pool::{AddressId, Pool};
+use super::pool::{ANY_PORT, AddressId, Pool};
 use super::ports::{Choice, FreePorts};
 use super::settings::{MappingBehavior, NatSettings, Pooling};
 use super::slab::Slab;
@@ -66,6 +67,8 @@ pub(super) struct Mappings {
     pace: Pace,
     limits: Limits,
     pooling: Pooling,
+    /// The ports of each host, if each has its own.
+    scheme: Option<PortScheme>,
     /// By protocol: whether external ports are held back from reuse when their mapping ends.
     holds: [bool; 3],
     random: StdRng,
@@ -97,6 +100,7 @@ impl Mappings {
             pace: Pace::default(),
             limits: settings.limits,
             pooling: settings.pooling,
+            scheme: settings.port_scheme().and_then(Result::ok),
             holds: Protocol::ALL.map(|protocol| settings.holds_ports_of(protocol)),
             random,
         }
@@ -164,9 +168,7 @@ impl Mappings {
             return self.open_forwarded(protocol, inside, external, now);
         }
         let host = self.check_limits(protocol, inside, now)?;
-        let (address, external) = self
-            .take_external(protocol, inside, host)
-            .ok_or(DropReason::NatPortsExhausted)?;
+        let (address, external) = self.take_external(protocol, inside, host)?;
         let host = self
             .hosts
             .add_mapping(host, inside.address, Some(address), protocol, now);
@@ -240,13 +242,19 @@ impl Mappings {
         index
     }
 
-    /// Takes an external endpoint, at the host's address if it has one and pooling is paired.
+    /// Takes an external endpoint: of the host's own ports if each has its own, else at the host's address if it has one and pooling is paired.
     fn take_external(
         &mut self,
         protocol: Protocol,
         inside: Endpoint,
         host: Option<u32>,
-    ) -> Option<(AddressId, Endpoint)> {
+    ) -> Result<(AddressId, Endpoint), DropReason> {
+        if let Some(scheme) = &self.scheme {
+            let own = scheme.ports_of(inside.address);
+            let own = own.and_then(|own| Some((self.pool.id_of(own.address)?, own.ports)));
+            let (address, ports) = own.ok_or(DropReason::NatHostNotServed)?;
+            return self.take_at(address, protocol, inside.port, ports.into_inner());
+        }
         let paired = match self.pooling {
             Pooling::Paired { soft } => host
                 .and_then(|host| self.hosts.get(host).address)
@@ -254,17 +262,31 @@ impl Mappings {
             Pooling::Arbitrary => None,
         };
         if let Some((address, soft)) = paired {
-            let endpoint = self.pool.take(address, protocol, inside.port, &mut self.random);
-            if endpoint.is_some() || !soft {
-                return endpoint.map(|endpoint| (address, endpoint));
+            let taken = self.take_at(address, protocol, inside.port, ANY_PORT);
+            if taken.is_ok() || !soft {
+                return taken;
             }
         }
         let address = match self.pooling {
             Pooling::Paired { .. } => self.pool.address_for(inside.address, protocol),
             Pooling::Arbitrary => self.pool.any_address(protocol, &mut self.random),
-        }?;
-        let endpoint = self.pool.take(address, protocol, inside.port, &mut self.random)?;
-        Some((address, endpoint))
+        };
+        let address = address.ok_or(DropReason::NatPortsExhausted)?;
+        self.take_at(address, protocol, inside.port, ANY_PORT)
+    }
+
+    fn take_at(
+        &mut self,
+        address: AddressId,
+        protocol: Protocol,
+        wanted: u16,
+        within: (u16, u16),
+    ) -> Result<(AddressId, Endpoint), DropReason> {
+        let endpoint = self
+            .pool
+            .take(address, protocol, wanted, within, &mut self.random);
+        let endpoint = endpoint.ok_or(DropReason::NatPortsExhausted)?;
+        Ok((address, endpoint))
     }
 
     /// Ends a mapping.

@@ -11,6 +11,7 @@
 
 mod chain;
 mod datagrams;
+mod deterministic;
 mod errors;
 mod flow;
 mod forwards;
@@ -35,6 +36,7 @@ mod timers;
 mod translate;
 mod unsolicited;
 
+pub use deterministic::{Deterministic, HostPorts, PortScheme, TooFewPorts};
 pub use flow::{PerProtocol, Protocol};
 pub use forwards::Forward;
 pub use limits::Limits;

@@ -17,6 +17,9 @@ use crate::time::Time;
 /// Number of an external address, from 0.
 pub(super) type AddressId = u32;
 
+/// First and last port.
+pub(super) const ANY_PORT: (u16, u16) = (0, u16::MAX);
+
 /// All external addresses with their ports. Memory for the ports of an address is taken when it gets its first mapping of a protocol.
 pub(super) struct Pool {
     /// The ports that may be given out, the same at every address.
@@ -197,18 +200,24 @@ impl Pool {
         ports.map_or(self.usable.len(), |ports| ports.free.len())
     }
 
-    /// Takes a port of an address, `wanted` if possible. It belongs to no mapping yet.
+    /// The number of an external address.
+    pub(super) fn id_of(&self, address: Ipv4Addr) -> Option<AddressId> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// Takes a port of an address, `wanted` if possible, of those `within`. It belongs to no mapping yet.
     pub(super) fn take(
         &mut self,
         id: AddressId,
         protocol: Protocol,
         wanted: u16,
+        within: (u16, u16),
         random: &mut StdRng,
     ) -> Option<Endpoint> {
         let choice = self.choice;
         let address = self.addresses[id as usize].address;
         let ports = self.ports_at(id, protocol);
-        let port = ports.free.take(wanted, (0, u16::MAX), choice, random)?;
+        let port = ports.free.take(wanted, within, choice, random)?;
         if ports.free.len() == 0 {
             self.with_room[protocol as usize].remove(id);
         }
@@ -381,7 +390,10 @@ mod tests {
         let mut hosts = vec![0u32; 256];
         for number in 0..256 * 64 {
             let id = pool.address_for(host(number), Protocol::Udp).unwrap();
-            assert!(pool.take(id, Protocol::Udp, 5000, &mut random).is_some());
+            assert!(
+                pool.take(id, Protocol::Udp, 5000, ANY_PORT, &mut random)
+                    .is_some()
+            );
             hosts[id as usize] += 1;
         }
         assert!(hosts.iter().all(|count| (1..128).contains(count)), "{hosts:?}");
@@ -394,7 +406,7 @@ mod tests {
         let mut taken = BTreeSet::new();
         for number in 0..3000 {
             let id = pool.address_for(host(number), Protocol::Tcp).unwrap();
-            taken.insert(pool.take(id, Protocol::Tcp, 2000, &mut random).unwrap());
+            taken.insert(pool.take(id, Protocol::Tcp, 2000, ANY_PORT, &mut random).unwrap());
         }
         assert_eq!(taken.len(), 3000);
         assert_eq!(pool.address_for(host(1), Protocol::Tcp), None);
@@ -402,7 +414,10 @@ mod tests {
         let endpoint = *taken.iter().nth(1234).unwrap();
         pool.free(Protocol::Tcp, endpoint, false, Time::ZERO);
         let id = pool.address_for(host(1), Protocol::Tcp).unwrap();
-        assert_eq!(pool.take(id, Protocol::Tcp, 9, &mut random), Some(endpoint));
+        assert_eq!(
+            pool.take(id, Protocol::Tcp, 9, ANY_PORT, &mut random),
+            Some(endpoint)
+        );
     }
 
     /// 6888-8: a port is held for its time, and not longer; of too many the oldest goes first.
@@ -414,7 +429,10 @@ mod tests {
         };
         let (mut pool, mut random) = pool(1, 2000..=2002, hold);
         let now = Time::from_secs(1000);
-        let mut take = |pool: &mut Pool| pool.take(0, Protocol::Udp, 2000, &mut random).map(|it| it.port);
+        let mut take = |pool: &mut Pool| {
+            pool.take(0, Protocol::Udp, 2000, ANY_PORT, &mut random)
+                .map(|it| it.port)
+        };
         let address = pool.addresses[0].address;
         let endpoint = |port| Endpoint { address, port };
         assert!((0..3).all(|_| take(&mut pool).is_some()));

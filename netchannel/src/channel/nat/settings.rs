@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::deterministic::{Deterministic, PortScheme, TooFewPorts};
 use super::flow::{PerProtocol, Protocol};
 use super::forwards::Forward;
 use super::limits::Limits;
@@ -39,6 +40,9 @@ pub struct NatSettings {
     pub preserve_class: bool,
     /// How long a port is held back from reuse.
     pub hold: PortHold,
+    /// Each inside host has ports of its own, computed from these settings (RFC 7422). Then pooling does not matter, and no port is
+    /// held back. Default: all hosts share all ports.
+    pub deterministic: Option<Deterministic>,
     /// Forwarded ports. Default: none.
     pub forwards: Vec<Forward>,
     /// Inside hosts with external addresses of their own. Default: none.
@@ -85,6 +89,7 @@ impl NatSettings {
             preserve_parity: false,
             preserve_class: true,
             hold: PortHold::default(),
+            deterministic: None,
             forwards: Vec::new(),
             one_to_one: Vec::new(),
             mapping: PerProtocol::all(MappingBehavior::EndpointIndependent),
@@ -114,7 +119,23 @@ impl NatSettings {
 
     /// Whether the external ports of a protocol are held when their mapping ends. Only UDP lets in whoever sends, and does not see the end.
     pub(super) fn holds_ports_of(&self, protocol: Protocol) -> bool {
-        protocol == Protocol::Udp && self.filtering[protocol] == Filtering::EndpointIndependent
+        protocol == Protocol::Udp
+            && self.filtering[protocol] == Filtering::EndpointIndependent
+            && self.deterministic.is_none()
+    }
+
+    /// Who has which ports, if each inside host has its own.
+    ///
+    /// # Errors
+    /// If there are too few.
+    pub fn port_scheme(&self) -> Option<Result<PortScheme, TooFewPorts>> {
+        let settings = self.deterministic.as_ref()?;
+        Some(PortScheme::new(
+            settings,
+            &self.external,
+            &self.ports,
+            &self.reserved_ports,
+        ))
     }
 
     /// Mappings that there can be.
@@ -230,6 +251,9 @@ impl NatSettings {
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         self.check_external()?;
         self.check_static()?;
+        if let Some(scheme) = self.port_scheme() {
+            scheme?;
+        }
         for range in &self.ports {
             if *range.start() == 0 || range.is_empty() {
                 return Err(SettingsError::PortRange {
@@ -459,6 +483,9 @@ pub enum SettingsError {
         max = HIGHEST_WELL_KNOWN_PORT
     )]
     TimeoutPort(u16),
+    /// Too few ports for inside hosts that are to have their own.
+    #[error(transparent)]
+    TooFewPorts(#[from] TooFewPorts),
     /// A forward is impossible or meets another one.
     #[error(
         "ports {}-{} of {external} can't be forwarded; give TCP or UDP ports from 1 to 65535 that are not forwarded already, and single \
