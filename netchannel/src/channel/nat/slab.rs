@@ -103,6 +103,12 @@ impl<T> Slab<T> {
 }
 
 #[cfg(test)]
+impl<T> Slab<T> {
+    /// Memory for each value, its place in the list of free ones included.
+    pub(super) const BYTES: usize = size_of::<Entry<T>>() + size_of::<u32>();
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
