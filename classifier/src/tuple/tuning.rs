@@ -15,7 +15,7 @@ use crate::schema::Schema;
 const MIN_RESIDUAL: usize = 32;
 
 /// While a generation is made, the residual list may become so many times as long.
-const RESIDUAL_AHEAD: usize = 8;
+const RESIDUAL_AHEAD: usize = 4;
 
 /// Sets that were smaller are not built again when they shrink.
 const MIN_SHRINK: usize = 64;
@@ -47,7 +47,7 @@ impl Limits {
     pub(super) fn new(rules: usize, residual: usize, crowd: usize) -> Self {
         Self {
             // A part of the set too: a generation costs as much as the set is large.
-            residual: (residual * 2).max(rules / 256).max(MIN_RESIDUAL),
+            residual: (residual * 2).max(rules / 1024).max(MIN_RESIDUAL),
             crowd: crowd * 2 + (rules / 16).max(MIN_RESIDUAL),
             most: grown(rules),
             least: if rules >= MIN_SHRINK { rules / 4 } else { 0 },
