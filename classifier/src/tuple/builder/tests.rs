@@ -16,11 +16,15 @@ type Rules = Listing<u32, u32, 5>;
 /// A test's own gate: its builders wait for it to be open.
 static GATES: [AtomicBool; 4] = [const { AtomicBool::new(false) }; 4];
 
+/// Whether a builder has collected the rules, and come to the gate.
+static REACHED: [AtomicBool; 4] = [const { AtomicBool::new(false) }; 4];
+
 fn gated<const GATE: usize>(
     rules: &Rules,
     instructions: Instructions,
     cancelled: &dyn Fn() -> bool,
 ) -> Option<Built<u32, u32, 5>> {
+    REACHED[GATE].store(true, Ordering::Release);
     while !GATES[GATE].load(Ordering::Acquire) && !cancelled() {
         thread::yield_now();
     }
@@ -143,6 +147,10 @@ fn a_set_that_stops_growing_is_tuned_too() {
     let mut changed = Changed::new(2_000);
     changed.tuple.build = gated::<1>;
     changed.tuple.start_builder();
+    // The first round is for the rules that are there now.
+    while !REACHED[1].load(Ordering::Acquire) {
+        thread::yield_now();
+    }
     for action in 0..800 {
         changed.insert(action);
     }
