@@ -86,7 +86,7 @@
 mod classify;
 mod key;
 mod paged;
-mod prefetch;
+pub mod prefetch;
 mod range;
 mod rule;
 mod schema;

@@ -5,7 +5,7 @@
 /// Starts to load the cache line of that address, which may be any. Does nothing on processors that it
 /// doesn't know.
 #[inline(always)]
-pub(crate) fn prefetch_address<T>(address: *const T) {
+pub fn prefetch_address<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -5,7 +5,7 @@ use std::io;
 use super::context::Context;
 use super::core::{Core, KernelPath, Totals};
 use super::dimensions::Arrival;
-use super::flow_table::{FlowKey, FlowTable};
+use super::flow_table::{FlowKey, FlowPlace, FlowTable};
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::RuleSet;
@@ -69,8 +69,19 @@ pub struct Dispatcher {
     transmit_drops: Vec<u64>,
     /// Kept from burst to burst, so that none of them allocates.
     frames: Vec<Frame>,
+    /// The burst once it is parsed, kept for the same reason.
+    arrived: Vec<Arrived>,
     /// Channels that have packets in this burst.
     busy: Vec<ChannelId>,
+}
+
+/// A packet whose flow is not known yet.
+struct Arrived {
+    frame: Frame,
+    headers: Headers,
+    interface: InterfaceId,
+    /// Where its flow would be.
+    place: FlowPlace,
 }
 
 impl Dispatcher {
@@ -118,6 +129,7 @@ impl Dispatcher {
             channels,
             rules,
             frames: Vec::with_capacity(BURST),
+            arrived: Vec::with_capacity(BURST),
             busy: Vec::new(),
         })
     }
@@ -152,10 +164,19 @@ impl Dispatcher {
         let mut frames = std::mem::take(&mut self.frames);
         let received = self.ports[usize::from(port.0)].receive(now, &mut frames, limit);
         self.core.totals.received += received as u64;
+        // Burst by burst, so that the waits for the memory of all its flows are one.
         for frame in frames.drain(..) {
-            self.classify(frame, port, now);
+            self.admit(frame, port);
         }
         self.frames = frames;
+        let mut arrived = std::mem::take(&mut self.arrived);
+        for one in &arrived {
+            self.core.flows.prefetch(one.place);
+        }
+        for one in arrived.drain(..) {
+            self.classify(one, now);
+        }
+        self.arrived = arrived;
         self.process(now);
         self.transmit(now);
         received
@@ -169,8 +190,9 @@ impl Dispatcher {
         rooms.filter(|&room| room > 0).min().unwrap_or(BURST)
     }
 
+    /// Parses a frame, and drops what is not for anybody here.
     #[inline]
-    fn classify(&mut self, mut frame: Frame, port: PortId, now: Time) {
+    fn admit(&mut self, mut frame: Frame, port: PortId) {
         let headers = match Headers::parse(frame.bytes()) {
             Ok(headers) => headers,
             Err(error) => return self.core.drop(frame, error.into()),
@@ -184,8 +206,26 @@ impl Dispatcher {
         if self.partial_checksums[usize::from(port.0)] {
             complete_checksum(frame.bytes_mut(), &headers);
         }
+        let place = self.core.flows.seek(&FlowKey::of(&headers, interface));
+        self.arrived.push(Arrived {
+            frame,
+            headers,
+            interface,
+            place,
+        });
+    }
+
+    /// Finds out which channel a packet goes to.
+    #[inline]
+    fn classify(&mut self, arrived: Arrived, now: Time) {
+        let Arrived {
+            frame,
+            headers,
+            interface,
+            place,
+        } = arrived;
         let key = FlowKey::of(&headers, interface);
-        let id = self.core.flows.find(&key).unwrap_or_else(|| {
+        let id = self.core.flows.find_at(place, &key).unwrap_or_else(|| {
             let role = self.core.interfaces.get(interface).role;
             let arrival = Arrival {
                 frame: frame.bytes(),

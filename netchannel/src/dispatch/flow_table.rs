@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use ahash::RandomState;
+use classifier::prefetch::prefetch_address;
 
 use crate::channel::ChannelId;
 use crate::interface::InterfaceId;
@@ -99,6 +100,13 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowId(u32);
 
+/// Where a flow is, if it is in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct FlowPlace {
+    bucket: usize,
+    tag: u8,
+}
+
 struct Entry {
     key: FlowKey,
     generation: u64,
@@ -160,6 +168,26 @@ impl FlowTable {
         self.replaced
     }
 
+    /// Where a key's flow would be. Starts to load what tells whether it is there.
+    #[inline]
+    pub(crate) fn seek(&self, key: &FlowKey) -> FlowPlace {
+        let (bucket, tag) = self.place(key);
+        prefetch_address(&raw const self.tags[bucket]);
+        FlowPlace { bucket, tag }
+    }
+
+    /// Starts to load the flow that is probably there.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: FlowPlace) {
+        let tags = &self.tags[place.bucket];
+        if let Some(way) = tags.iter().position(|&tag| tag == place.tag) {
+            let entry = &raw const self.entries[place.bucket * WAYS + way];
+            // An entry is two cache lines.
+            prefetch_address(entry);
+            prefetch_address(entry.wrapping_byte_add(64));
+        }
+    }
+
     #[inline]
     fn place(&self, key: &FlowKey) -> (usize, u8) {
         let hash = self.hasher.hash_one(key);
@@ -172,6 +200,12 @@ impl FlowTable {
     #[inline]
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
         let (bucket, tag) = self.place(key);
+        self.find_at(FlowPlace { bucket, tag }, key)
+    }
+
+    /// The same, where `seek` said that it would be.
+    #[inline]
+    pub(crate) fn find_at(&self, FlowPlace { bucket, tag }: FlowPlace, key: &FlowKey) -> Option<FlowId> {
         for (way, &candidate) in self.tags[bucket].iter().enumerate() {
             if candidate == tag {
                 let index = bucket * WAYS + way;

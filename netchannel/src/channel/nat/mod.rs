@@ -72,6 +72,9 @@ use unsolicited::Unsolicited;
 /// this clears them away are cleared away by the opening of others.
 const TIMERS_PER_TICK: usize = 4096;
 
+/// Sessions of which the processor's caches most likely hold what is in use: of more, those of a burst are loaded ahead.
+const CACHED_SESSIONS: usize = 4096;
+
 /// The translator. Its state belongs to one worker.
 pub struct Nat {
     settings: NatSettings,
@@ -678,6 +681,11 @@ impl Netchannel for Nat {
     }
 
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>) {
+        if self.table.session_count() > CACHED_SESSIONS {
+            for packet in burst.iter() {
+                self.table.prefetch(context.note(packet));
+            }
+        }
         for packet in burst.drain(..) {
             self.handle(packet, context);
         }

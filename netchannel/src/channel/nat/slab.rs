@@ -1,5 +1,7 @@
 //! A table whose places are used again, each time under another stamp.
 
+use classifier::prefetch::prefetch_address;
+
 /// Values by number. Memory for `capacity` values is reserved at once and touched as it is used.
 pub(super) struct Slab<T> {
     entries: Vec<Entry<T>>,
@@ -75,6 +77,16 @@ impl<T> Slab<T> {
                 value: Some(value), ..
             }) => value,
             _ => unreachable!("numbers are forgotten when their value is removed"),
+        }
+    }
+
+    /// Starts to load the value with this number, if there is a place for it.
+    #[inline]
+    pub(super) fn prefetch(&self, index: u32) {
+        if let Some(entry) = self.entries.get(index as usize) {
+            let entry = &raw const *entry;
+            prefetch_address(entry);
+            prefetch_address(entry.wrapping_byte_add(64));
         }
     }
 

@@ -143,6 +143,12 @@ impl Table {
         self.if_alive(cookie.index, now)
     }
 
+    /// Starts to load the session that was noted about a flow.
+    #[inline]
+    pub(super) fn prefetch(&self, note: u64) {
+        self.sessions.prefetch(Cookie::from_note(note).index);
+    }
+
     /// The session, unless it has reached its timeout; then it ends.
     #[inline]
     fn if_alive(&mut self, index: u32, now: Time) -> Option<u32> {
