@@ -17,14 +17,31 @@ const SOURCE: usize = 12;
 const DESTINATION: usize = 16;
 
 impl Nat {
+    /// A part of a datagram.
+    #[cold]
+    pub(super) fn fragment(&mut self, packet: Packet, context: &mut Context<'_>) {
+        match packet.headers.fragment {
+            _ if !packet.headers.is_ipv4() => context.drop(packet, DropReason::NatNotIpv4),
+            _ if self.needs_addresses_only(&packet, context) => self.whole_packet(packet, context),
+            Fragment::Later => self.later_fragment(packet, context),
+            Fragment::First | Fragment::Whole => self.first_fragment(packet, context),
+        }
+    }
+
+    /// Translates a packet as if it were a whole one.
+    #[inline(never)]
+    fn whole_packet(&mut self, packet: Packet, context: &mut Context<'_>) {
+        self.with_transport(packet, context);
+    }
+
     /// A fragment that has the transport header.
-    pub(super) fn first_fragment(&mut self, packet: Packet, context: &mut Context<'_>) {
+    fn first_fragment(&mut self, packet: Packet, context: &mut Context<'_>) {
         let Some(key) = DatagramKey::of(&packet) else {
             return context.drop(packet, DropReason::NatNotIpv4);
         };
         let before = (context.passed(), context.dropped());
         self.first_was_sent = false;
-        self.with_transport(packet, context);
+        self.whole_packet(packet, context);
         let after = (context.passed(), context.dropped());
         if !self.first_was_sent {
             let fate = if after.0 > before.0 {
@@ -43,7 +60,7 @@ impl Nat {
     }
 
     /// A fragment without transport header.
-    pub(super) fn later_fragment(&mut self, packet: Packet, context: &mut Context<'_>) {
+    fn later_fragment(&mut self, packet: Packet, context: &mut Context<'_>) {
         let Some(key) = DatagramKey::of(&packet) else {
             return context.drop(packet, DropReason::NatNotIpv4);
         };

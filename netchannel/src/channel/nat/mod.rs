@@ -179,17 +179,16 @@ impl Nat {
 
     #[inline]
     fn handle(&mut self, packet: Packet, context: &mut Context<'_>) {
-        match packet.headers.fragment {
-            Fragment::Whole => self.with_transport(packet, context),
-            _ if !packet.headers.is_ipv4() => context.drop(packet, DropReason::NatNotIpv4),
-            _ if self.needs_addresses_only(&packet, context) => self.with_transport(packet, context),
-            Fragment::First => self.first_fragment(packet, context),
-            Fragment::Later => self.later_fragment(packet, context),
+        if packet.headers.fragment == Fragment::Whole {
+            self.with_transport(packet, context);
+        } else {
+            self.fragment(packet, context);
         }
     }
 
     /// A packet with its transport header, or one that needs none.
-    #[inline]
+    // Moving a packet from one function to the next costs as much as what is done with it.
+    #[inline(always)]
     fn with_transport(&mut self, packet: Packet, context: &mut Context<'_>) {
         let packet = if self.one_to_one.is_empty() {
             Some(packet)
@@ -202,7 +201,7 @@ impl Nat {
     }
 
     /// A packet with its transport header, by mapping.
-    #[inline]
+    #[inline(always)]
     fn translate(&mut self, packet: Packet, context: &mut Context<'_>) {
         let (IpAddr::V4(source), IpAddr::V4(destination)) =
             (packet.headers.source, packet.headers.destination)
@@ -358,7 +357,7 @@ impl Nat {
     }
 
     /// Sends a packet that is translated, or needs not be.
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, mut packet: Packet, departure: &Departure, context: &mut Context<'_>) {
         if !packet.headers.dont_fragment || packet.headers.fragment != Fragment::Whole {
             self.before_sending(&mut packet, departure, context);
