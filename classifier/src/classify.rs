@@ -66,6 +66,10 @@ pub trait Classifier<W: Word, const D: usize>: Lookup<W, D> {
 
     /// Takes all rules out. Their ids are not given again.
     fn clear(&mut self);
+
+    /// Does at once what insertions and removals left for later, after which lookups are as fast as they
+    /// get. A structure that leaves nothing does nothing.
+    fn settle(&mut self) {}
 }
 
 /// Why a rule was not inserted.

@@ -332,6 +332,10 @@ impl<S: Schema<D>, A: Copy + Send + Sync + 'static, const D: usize> Classifier<S
         self.store = Store::new();
         self.tune();
     }
+
+    fn settle(&mut self) {
+        self.tune();
+    }
 }
 
 impl<S: Schema<D>, A: Copy + Send + Sync + 'static, const D: usize> Writer<S::Word, D> for Tuple<S, A, D> {

@@ -256,7 +256,7 @@ impl User for Measure<'_, '_> {
     }
 }
 
-/// Inserts all rules, in their order, and tells how long that took.
+/// Inserts all rules, in their order, with all that insertions leave for later, and tells how long that took.
 fn build<C>(
     name: Structure,
     rules: &[Ipv4Rule<u32>],
@@ -271,6 +271,7 @@ where
     for rule in rules {
         ids.push(insert(&mut structure, *rule).map_err(|refused| MeasureError::refused(name, refused))?);
     }
+    structure.settle();
     Ok((structure, ids, clock.now().saturating_sub(start)))
 }
 
