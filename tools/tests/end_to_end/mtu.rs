@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use netchannel_benches::namespace::Namespace;
-use netchannel_benches::topology::{BOX_INSIDE, INSIDE, Lab, Options, SERVER};
+use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, Lab, Options, SERVER};
 use netchannel_benches::traffic::probe::{Answer, FRAGMENTATION_NEEDED, Probe, UNREACHABLE, payload, probe};
 use netchannel_benches::traffic::udp::EchoServer;
 
@@ -109,24 +109,30 @@ fn what_may_be_fragmented_arrives_in_fragments() {
     site.finish();
 }
 
+/// 4787-14, by the kernels at both ends.
 #[test]
-fn fragments_are_dropped_by_name_and_whole_packets_go_on() {
+fn fragments_cross_both_ways() {
     let site = Site::new();
     let server = listener(&site.lab.server);
     let target = server.local_addr().expect("bound");
     let inside = at(&site.lab.inside, || UdpSocket::bind((INSIDE, 0)).expect("a port"));
+    inside.set_read_timeout(Some(ON_ITS_WAY)).expect("a timeout");
     // 3 fragments on an Ethernet.
     let large = payload(3000);
+    let mut buffer = [0; 4000];
     inside.send_to(&large, target).expect("sent");
-    site.wait_for_drops("nat-fragment", 3);
-
-    inside.send_to(b"whole", target).expect("sent");
-    let mut buffer = [0; 100];
     let (length, external) = server.recv_from(&mut buffer).expect("a datagram");
-    assert_eq!(&buffer[..length], b"whole");
+    assert_eq!(&buffer[..length], large);
+    assert_eq!(external.ip(), BOX_OUTSIDE);
+
     // Only the first fragment has the port; the XDP program knows the others by their datagram.
     server.send_to(&large, external).expect("sent");
-    site.wait_for_drops("nat-fragment", 6);
+    let (length, from) = inside.recv_from(&mut buffer).expect("a datagram");
+    assert_eq!((&buffer[..length], from), (&large[..], target));
+
+    inside.send_to(b"whole", target).expect("sent");
+    let (length, again) = server.recv_from(&mut buffer).expect("a datagram");
+    assert_eq!((&buffer[..length], again), (&b"whole"[..], external));
     check_traffic(&site.lab);
     site.finish();
 }
