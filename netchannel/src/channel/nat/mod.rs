@@ -1,9 +1,10 @@
 //! The channel `nat`: many inside hosts share few external IPv4 addresses, each connection by a port of its own (NAPT, RFC 3022 §2.2).
 //!
-//! Mappings are endpoint-independent (RFC 4787, RFC 5382, RFC 5508), filtering is as configured. Packets between inside interfaces are
+//! Mappings are endpoint-independent (RFC 4787, RFC 5382, RFC 5508) unless the settings say otherwise, filtering is as configured.
+//! Ports may be forwarded, and inside hosts may have external addresses of their own. Packets between inside interfaces are
 //! forwarded as they are, those to an external address are translated twice (hairpinning), and packets for the box itself go
 //! to the kernel. TCP, UDP and ICMP queries are translated, fragmented ones too, and ICMP errors about them with the packet that they
-//! quote; other protocols are dropped.
+//! quote; other protocols for hosts with an address of their own alone.
 //!
 //! The first packet of a session costs a lookup by hash or index, a choice of a port if a mapping is made, and a search for the way out.
 //! For the others the flow table has a note that leads to the session, which has everything ready: the addresses, what they
