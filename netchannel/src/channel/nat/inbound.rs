@@ -82,7 +82,19 @@ impl Nat {
         };
         self.note(&packet, sender, Direction::Outbound, context);
         tuple.source = self.table.session(sender).rewrite(Direction::Outbound).to();
-        let session = match self.admit(target, &tuple, now) {
+        self.deliver_hairpin(packet, tuple, target, Sender::Session(sender), context);
+    }
+
+    /// Delivers a packet of another inside host, if it is admitted.
+    pub(super) fn deliver_hairpin(
+        &mut self,
+        packet: Packet,
+        tuple: Tuple,
+        target: Target,
+        sender: Sender,
+        context: &mut Context<'_>,
+    ) {
+        let session = match self.admit(target, &tuple, context.now()) {
             Ok(session) => session,
             Err(reason) => return context.drop(packet, reason),
         };
@@ -90,7 +102,7 @@ impl Nat {
             target,
             tuple,
             session,
-            sender: Sender::Session(sender),
+            sender,
         };
         self.deliver(packet, delivery, context);
     }

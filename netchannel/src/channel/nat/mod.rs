@@ -32,6 +32,7 @@ mod ports;
 mod segment_size;
 mod session;
 mod settings;
+mod settings_error;
 mod slab;
 mod table;
 mod tcp;
@@ -46,8 +47,9 @@ pub use limits::Limits;
 pub use one_to_one::OneToOne;
 pub use settings::{
     Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, MappingBehavior, NatSettings, Pooling,
-    PortHold, Refusal, SegmentSize, SettingsError, Timeouts,
+    PortHold, Refusal, SegmentSize, Timeouts,
 };
+pub use settings_error::SettingsError;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::flow::{Direction, Endpoint, Kind, Tuple};
 use super::translate::{Side, replace_address};
-use super::{Delivery, Leaving, Nat, Sender, apply};
+use super::{Leaving, Nat, Sender, apply};
 use crate::dispatch::{Context, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
@@ -229,17 +229,7 @@ impl Nat {
         let Some(target) = self.target_of(&tuple, context.now()) else {
             return self.no_mapping(packet, &tuple, context);
         };
-        let session = match self.admit(target, &tuple, context.now()) {
-            Ok(session) => session,
-            Err(reason) => return context.drop(packet, reason),
-        };
-        let delivery = Delivery {
-            target,
-            tuple,
-            session,
-            sender: Sender::OneToOne(from),
-        };
-        self.deliver(packet, delivery, context);
+        self.deliver_hairpin(packet, tuple, target, Sender::OneToOne(from), context);
     }
 
     /// The inside endpoint that an external one stands for one to one.
