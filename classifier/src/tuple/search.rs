@@ -5,7 +5,7 @@
 //!
 //! 1. All tables of a group are asked for all keys that can still get a better answer. What a table says
 //!    in one word (whether it has anything for such keys, and how good that could be) makes candidates.
-//! 2. The first entry of each candidate's bucket is compared with the key, all dimensions at once.
+//! 2. The first two entries of each candidate's bucket are compared with the key, all dimensions at once.
 //! 3. What is left of buckets with several entries is searched one by one; that is rare.
 //! 4. Keys whose answer no later group can beat are done.
 #![allow(unsafe_code)]
@@ -270,7 +270,7 @@ unsafe fn burst<'state, const PREFETCH: bool, W: Word, A: Copy, const D: usize, 
             }
         };
 
-        // One entry of each bucket after the other, for all candidates for which none was accepted yet; when
+        // Two entries of each bucket after the other, for all candidates for which none was accepted yet; when
         // they are few, they are followed to their ends.
         let mut unfinished = candidate_count;
         while unfinished > FEW {
