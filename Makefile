@@ -6,7 +6,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo env "PATH=$(PATH)" "HOME=$(HOME)")
 
-.PHONY: build demo test soak fuzz bench bench-classifier bench-classify bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
+.PHONY: build demo test field-test soak fuzz bench bench-classifier bench-classify bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
 
 # The `netchannel` command: target/release/netchannel.
 build: setup
@@ -24,6 +24,11 @@ test: setup
 	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --workspace --locked --no-fail-fast || status=$$?; \
 	.ci/check-threads --quick || status=$$?; \
 	$(MAKE) soak && exit $$status
+
+# The NAT between programs that others wrote (STUN, HTTP, FTP, DNS, iperf3, traceroute, GRE); `make test` has it too.
+field-test: setup
+	cargo build --package netchannel-tools --all-targets --locked
+	$(AS_ROOT) env CARGO_TARGET_DIR=$(CURDIR)/target cargo test --package netchannel-tools --locked --test field
 
 # The long test of the classifier. Options: make soak MINUTES=60 SEED=7. Each round prints its seed; with that
 # seed a run begins with the same round.
