@@ -75,6 +75,7 @@ pub mod control;
 pub mod daemon;
 pub mod dispatch;
 pub mod drop_reason;
+pub mod event_log;
 pub mod interface;
 pub mod measure;
 pub mod network;

@@ -19,6 +19,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::channel::ChannelError;
 use crate::config::{Config, FRAME_SIZE, ReplayInterface, Role};
 use crate::dispatch::{Dispatcher, FlowKey, KernelPath, Parts, PortFailed, Resolve, Totals};
+use crate::event_log::Recorders;
 use crate::interface::{Interface, Interfaces, PortId};
 use crate::network::{
     InterfaceIndex, Link, MacAddress, Network, NetworkBuilder, NextHop, Route, SharedNetwork,
@@ -213,7 +214,12 @@ fn dispatcher(
     network: &SharedNetwork,
     neighbours: &Neighbours,
 ) -> Result<Dispatcher, ReplayError> {
-    let channels = setup::channels(config, &network.load().links, CustomChannels::new())?;
+    let channels = setup::channels(
+        config,
+        &network.load().links,
+        CustomChannels::new(),
+        Recorders::none(),
+    )?;
     let claims = channels.claims.clone();
     let channels = channels.register().map_err(SetupError::from)?;
     let rules = setup::rule_set(config, &channels, &claims)?;

@@ -15,6 +15,9 @@ pub(crate) fn run(arguments: &Run) -> Result<(), Failure> {
     let daemon = Daemon::start(config)?;
     let stopper = daemon.stopper();
     signals::on_stop(move || stopper.stop())?;
+    if let Some(logs) = daemon.log_reopener() {
+        signals::on_hangup(move || logs.reopen())?;
+    }
     for port in daemon.ports() {
         log::info!("{port}");
     }

@@ -1,11 +1,11 @@
-//! SIGINT and SIGTERM: the first stops cleanly, the second at once.
+//! SIGINT and SIGTERM: the first stops cleanly, the second at once. SIGHUP has log files opened anew.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -26,6 +26,18 @@ pub(crate) fn on_stop(stop: impl Fn() + Send + 'static) -> io::Result<()> {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             log::info!("{name}: stopping");
             stop();
+        }
+    })?;
+    Ok(())
+}
+
+/// Calls `reopen` on each SIGHUP, from a thread of its own.
+pub(crate) fn on_hangup(reopen: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP])?;
+    thread::Builder::new().name("hangup".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            log::info!("SIGHUP: opening log files anew");
+            reopen();
         }
     })?;
     Ok(())

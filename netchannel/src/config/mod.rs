@@ -59,7 +59,7 @@ pub use expand::RuleBox;
 pub use field::{FieldRange, RuleFields};
 pub use interface::{Interface, MAX_INTERFACE_NAME, MAX_INTERFACES, Role, XdpMode, ZeroCopy};
 pub use load::MAX_FILE_SIZE;
-pub use nat::{External, Nat, PortForward, Timeouts};
+pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
 pub use ports::PortRange;
 pub use replay::ReplayInterface;
 pub use rule::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, Rule};

@@ -3,9 +3,11 @@
 mod deterministic;
 mod external;
 mod limits;
+mod log;
 mod statics;
 
 pub use external::External;
+pub use log::{Ipfix, LogFile, NatLog};
 pub use statics::PortForward;
 
 use std::ops::RangeInclusive;
@@ -105,6 +107,8 @@ pub struct Nat {
     pub refusal: Refusal,
     /// How long an idle mapping lives.
     pub timeouts: Timeouts,
+    /// The log of what happens, if there is to be one.
+    pub log: Option<NatLog>,
 }
 
 /// How long an idle mapping lives, in whole seconds, at most 30 days.
@@ -194,6 +198,7 @@ pub(super) fn read(
             .choice("refusal", &REFUSALS, source)
             .unwrap_or(Refusal::Prohibited),
         timeouts,
+        log: log::read(table, source),
     })
 }
 

@@ -73,6 +73,7 @@ pub(super) const CHANNEL: Schema = Schema {
         "limits",
         "host_limits",
         "timeouts",
+        "log",
     ],
 };
 pub(super) const MAPPING: Schema = Schema {
@@ -134,6 +135,19 @@ pub(super) const UDP_TO_PORT: Schema = Schema {
     header: "[[channel.timeouts.udp_to_port]]",
     keys: &["port", "time"],
 };
+pub(super) const LOG: Schema = Schema {
+    header: "[channel.log]",
+    keys: &["events", "log_destinations", "buffer", "file", "ipfix"],
+};
+pub(super) const IPFIX: Schema = Schema {
+    header: "[channel.log.ipfix]",
+    keys: &[
+        "collector",
+        "observation_domain",
+        "template_interval",
+        "message_size",
+    ],
+};
 /// Keys of a rule besides those of the fields.
 const RULE_OWN_KEYS: [&str; 7] = [
     "priority",
@@ -187,6 +201,8 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &HOST_LIMITS,
     &TIMEOUTS,
     &UDP_TO_PORT,
+    &LOG,
+    &IPFIX,
     &RULE,
     &REPLAY,
     &REPLAY_INTERFACE,

@@ -111,6 +111,8 @@ fn the_sample_documents_every_key_and_no_other() {
             "forward",
             "one_to_one",
             "deterministic",
+            "log",
+            "ipfix",
         ];
         known.retain(|key| !tables.contains(&key.as_str()));
         assert_eq!(
@@ -263,6 +265,19 @@ fn channels_are_checked() {
         ))
         .contains("no time")
     );
+    let log = |text: &str| problem(&format!("{own}[channel.log]\n{text}"));
+    assert!(log("").contains("5:1: log: tells nobody; expected `file`"));
+    assert!(log("file = \"nat.log\"\n").contains("found \"nat.log\"; expected the absolute path"));
+    assert!(log("file = \"-\"\nevents = [\"mapping\"]\n").contains("expected \"mappings\", \"sessions\" or"));
+    assert!(log("file = \"-\"\nbuffer = 5\n").contains("1024 to 16777216"));
+    assert!(log("file = \"-\"\nfiles = 5\n").contains("did you mean `file`?"));
+    let ipfix = |text: &str| log(&format!("[channel.log.ipfix]\n{text}"));
+    assert!(ipfix("").contains("collector: missing in [channel.log.ipfix]"));
+    assert!(ipfix("collector = \"host\"\n").contains("found \"host\"; expected the collector's address"));
+    assert!(ipfix("collector = \"0.0.0.0\"\n").contains("expected the collector's address"));
+    let collector = "collector = \"192.0.2.9\"\n";
+    assert!(ipfix(&format!("{collector}template_interval = 0\n")).contains("expected 1s to 1d"));
+    assert!(ipfix(&format!("{collector}message_size = 100\n")).contains("512 to 65507"));
     // The base's channel has these ports of this interface already.
     assert!(
         problem(&format!("{nat}external = \"wan0\"\nports = 5000\n"))

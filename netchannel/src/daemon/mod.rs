@@ -12,11 +12,13 @@ use std::time::Duration;
 use crate::config::{ChannelKind, Config, XdpMode};
 use crate::control::{Server, ServerError};
 use crate::dispatch::PortFailed;
+use crate::event_log::{EventLog, LogError, Reopener};
 use crate::network::{
     InterfaceIndex, Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork,
 };
 use crate::port::afxdp::AfXdpError;
 use crate::setup::{self, Claim, CustomChannels, Device, Layout, SetupError};
+use crate::time::Clock;
 use crate::worker::{self, Handle};
 use crate::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
 
@@ -59,6 +61,9 @@ pub enum DaemonError {
     /// The control socket can't be served.
     #[error(transparent)]
     Control(#[from] ServerError),
+    /// A log can't be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A port failed while running.
     #[error("interface `{interface}` failed: {source}; is its driver still there?")]
     PortFailed {
@@ -146,10 +151,11 @@ pub struct Daemon {
     events: Receiver<Event>,
     sender: Sender<Event>,
     // Fields are dropped in their order: first nobody asks any more, then the kernel has its packets back, then the
-    // packet thread ends, and last the cards do again what they did before.
+    // packet thread ends and its last events are logged, and last the cards do again what they did before.
     server: Option<Server>,
     xdp: Arc<Mutex<XdpProgram>>,
     worker: PacketThread,
+    event_log: EventLog,
     monitor: MonitorHandle,
     _offloads: Offloads,
 }
@@ -176,7 +182,9 @@ impl Daemon {
         let links = Arc::clone(&network.load().links);
 
         let layout = setup::layout(&config, &links)?;
-        let channels = setup::channels(&config, &links, custom)?;
+        let clock = Clock::start();
+        let (event_log, recorders) = EventLog::start(&config, clock)?;
+        let channels = setup::channels(&config, &links, custom, recorders)?;
         let claims = channels.claims.clone();
         warn_of_kernel_ports(&config);
 
@@ -196,6 +204,7 @@ impl Daemon {
                 network: network.clone(),
                 resolver: monitor.resolver(),
                 xdp: Arc::clone(&xdp),
+                clock,
             },
             handle,
             mailbox,
@@ -213,6 +222,7 @@ impl Daemon {
             server: None,
             xdp,
             worker,
+            event_log,
             monitor,
             _offloads: offloads,
         };
@@ -235,6 +245,11 @@ impl Daemon {
             channel: channel.to_owned(),
             worker: self.worker.handle().clone(),
         }
+    }
+
+    /// A way to have the log files of translators opened anew, after they were moved away; `None` if there are none.
+    pub fn log_reopener(&self) -> Option<Reopener> {
+        self.event_log.reopener()
     }
 
     /// The devices that it runs on, and how.

@@ -72,6 +72,8 @@ pub(super) struct Plan {
     pub(super) network: SharedNetwork,
     pub(super) resolver: Resolver,
     pub(super) xdp: Arc<Mutex<XdpProgram>>,
+    /// What tells the thread the time.
+    pub(super) clock: Clock,
 }
 
 /// The thread. Dropping it stops it and waits for its end.
@@ -137,6 +139,7 @@ impl Drop for Farewell<'_> {
 }
 
 fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
+    let clock = plan.clock;
     let mut dispatcher = match open(plan) {
         Ok((dispatcher, ports)) => {
             // Nobody listens if the start was given up: then the mailbox has the stop.
@@ -152,7 +155,6 @@ fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
         events,
         ended: Ok(()),
     };
-    let clock = Clock::start();
     farewell.ended = worker::run(&mut dispatcher, mailbox, &clock);
     dispatcher.cleanup(clock.now());
 }
@@ -165,6 +167,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         network,
         resolver,
         xdp,
+        clock: _,
     } = plan;
     let (umem, ports) = open_ports(&config, &layout)?;
     let open_ports = ports.iter().map(|port| describe(port, &umem)).collect();

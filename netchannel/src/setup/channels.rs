@@ -11,6 +11,7 @@ use crate::channel::nat::{self, NatSettings, PortScheme, PreparedNat, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
+use crate::event_log::Recorders;
 use crate::network::Links;
 
 /// Makes a channel. It is called on the thread that owns the channel then.
@@ -76,7 +77,7 @@ impl ChannelPlan {
     }
 }
 
-/// Plans the channels of the configuration, `drop` and `pass` before them.
+/// Plans the channels of the configuration, `drop` and `pass` before them. Translators record into `recorders`.
 ///
 /// # Errors
 /// If a translator has no external address or refuses its settings, or a custom channel is not brought.
@@ -84,6 +85,7 @@ pub fn channels(
     config: &Config,
     links: &Links,
     mut custom: CustomChannels,
+    mut recorders: Recorders,
 ) -> Result<ChannelPlan, SetupError> {
     let mut plan = ChannelPlan {
         channels: Vec::new(),
@@ -113,7 +115,11 @@ pub fn channels(
                     channel: channel.name.clone(),
                     source,
                 };
-                let nat = PreparedNat::new(nat_settings(settings, external, forwards)).map_err(refused)?;
+                let settings = nat_settings(settings, external, forwards);
+                let mut nat = PreparedNat::new(settings).map_err(refused)?;
+                if let Some(recorder) = recorders.take(&channel.name) {
+                    nat.record(recorder);
+                }
                 plan.claims.extend(claims);
                 Box::new(|| Box::new(nat.into_channel()))
             }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use netchannel::channel::nat::{Nat, NatSettings};
+use netchannel::channel::nat::{NatSettings, PreparedNat, Recorder, Recording, Selection, recording};
 use netchannel::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use netchannel::dispatch::{Registry, RuleSet};
 use netchannel::drop_reason::DropReason;
@@ -97,27 +97,43 @@ impl NatBox {
         change: impl FnOnce(&mut NatSettings),
         rules: impl FnOnce(&mut RuleSet, ChannelId),
     ) -> Self {
-        Self::build(interfaces(), change, rules)
+        Self::build(interfaces(), change, rules, None)
     }
 
     /// With these interfaces in place of the test box's own.
     pub fn on(interfaces: Interfaces, change: impl FnOnce(&mut NatSettings)) -> Self {
-        Self::build(interfaces, change, |_, _| {})
+        Self::build(interfaces, change, |_, _| {}, None)
+    }
+
+    /// One that records what happens, with room for so many records.
+    pub fn recorded(
+        change: impl FnOnce(&mut NatSettings),
+        selection: Selection,
+        capacity: usize,
+    ) -> (Self, Recording) {
+        let (recorder, recording) = recording(selection, capacity);
+        (
+            Self::build(interfaces(), change, |_, _| {}, Some(recorder)),
+            recording,
+        )
     }
 
     fn build(
         interfaces: Interfaces,
         change: impl FnOnce(&mut NatSettings),
         rules: impl FnOnce(&mut RuleSet, ChannelId),
+        recorder: Option<Recorder>,
     ) -> Self {
         let mut settings = NatSettings::new(vec![EXTERNAL]);
         change(&mut settings);
         let mut channels = Registry::new();
         channels.register("drop", Box::new(Drop)).unwrap();
         channels.register("pass", Box::new(Pass)).unwrap();
-        channels
-            .register("nat", Box::new(Nat::new(settings).unwrap()))
-            .unwrap();
+        let mut nat = PreparedNat::new(settings).unwrap();
+        if let Some(recorder) = recorder {
+            nat.record(recorder);
+        }
+        channels.register("nat", Box::new(nat.into_channel())).unwrap();
         let forward = channels.register("forward", Box::new(Forward)).unwrap();
         let mut rule_set = RuleSet::new(NAT);
         rules(&mut rule_set, forward);

@@ -10,6 +10,7 @@ mod fragments;
 mod harness;
 mod icmp;
 mod limits;
+mod log;
 mod model;
 mod mutation;
 mod packets;

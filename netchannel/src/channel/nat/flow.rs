@@ -57,7 +57,8 @@ impl<T> Index<Protocol> for PerProtocol<T> {
 impl Protocol {
     pub(super) const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Icmp];
 
-    pub(super) const fn name(self) -> &'static str {
+    /// Its name: `tcp`, `udp` or `icmp`.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",

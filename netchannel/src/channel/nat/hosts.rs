@@ -76,6 +76,17 @@ impl Hosts {
         Ok(())
     }
 
+    /// The bounds on each host.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The bound that keeps this host, `None` for a new one, from having another mapping.
+    pub(super) fn reached(&self, host: Option<u32>, protocol: Protocol) -> u32 {
+        let counts = host.map_or(Counts::default(), |host| self.table.get(host).counts);
+        counts.reached(&self.limits, protocol)
+    }
+
     /// Whether this host may have another session.
     pub(super) fn has_room_for_session(&self, host: Option<u32>) -> bool {
         let sessions = host.map_or(0, |host| self.table.get(host).counts.sessions);

@@ -243,7 +243,16 @@ impl Nat {
         match session {
             Some(session) => Ok(Some(session)),
             None if is_udp => Ok(None),
-            None => Err(DropReason::NatSessionLimit),
+            None => {
+                let limit = DropReason::NatSessionLimit;
+                let inside = match target {
+                    Target::Mapping(mapping) => self.table.mappings.get(mapping).inside,
+                    Target::Forward(inside) => inside,
+                };
+                let mappings = &mut self.table.mappings;
+                mappings.refused(limit, tuple.protocol, inside.address, now);
+                Err(limit)
+            }
         }
     }
 }

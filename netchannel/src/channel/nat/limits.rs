@@ -41,6 +41,15 @@ impl Counts {
         let all: u32 = self.mappings.iter().sum();
         all < limits.mappings && self.mappings[protocol as usize] < limits.mappings_of[protocol]
     }
+
+    /// The limit that leaves no room for another mapping.
+    pub(super) fn reached(&self, limits: &Limits, protocol: Protocol) -> u32 {
+        if self.mappings[protocol as usize] >= limits.mappings_of[protocol] {
+            limits.mappings_of[protocol]
+        } else {
+            limits.mappings
+        }
+    }
 }
 
 /// A bucket of tokens, kept as the time at which it would be full (the generic cell rate algorithm, ITU-T I.371): full at the start.

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 
 use super::chain::NONE;
 use super::deterministic::PortScheme;
+use super::events::{EndReason, Events};
 use super::flow::{Endpoint, PerProtocol, Protocol};
 use super::forwards::Forwards;
 use super::hosts::Hosts;
@@ -14,6 +15,7 @@ use super::index::Index;
 use super::limits::{Counts, Limits, Pace};
 use super::pool::{ANY_PORT, AddressId, Pool};
 use super::ports::{Choice, FreePorts};
+use super::session::Session;
 use super::settings::{MappingBehavior, NatSettings, Pooling};
 use super::slab::Slab;
 use crate::drop_reason::DropReason;
@@ -27,13 +29,20 @@ pub(super) struct Mapping {
     pub(super) is_forward: bool,
     pub(super) inside: Endpoint,
     pub(super) external: Endpoint,
-    /// What it depends on of the outside endpoint: nothing (0 for address and port), the address (and port 0), or both.
+    /// What it depends on of the outside endpoint.
     remote: Endpoint,
     pub(super) opened: Time,
     /// Sessions in its list, and the head of the list.
     pub(super) sessions: u32,
     pub(super) first_session: u32,
     pub(super) host: u32,
+}
+
+impl Mapping {
+    /// What it depends on of the outside endpoint: nothing (0 for address and port), the address (and port 0), or both.
+    pub(super) fn remote(&self) -> Endpoint {
+        self.remote
+    }
 }
 
 struct InsideKey {
@@ -62,10 +71,13 @@ pub(super) struct Mappings {
     pub(super) hosts: Hosts,
     pub(super) pool: Pool,
     pub(super) forwards: Forwards,
+    /// What is told of all this.
+    pub(super) events: Events,
     behavior: PerProtocol<MappingBehavior>,
-    counts: Counts,
+    pub(super) counts: Counts,
     pace: Pace,
-    limits: Limits,
+    pub(super) limits: Limits,
+    pub(super) sessions_per_mapping: u32,
     pooling: Pooling,
     /// The ports of each host, if each has its own.
     scheme: Option<PortScheme>,
@@ -95,10 +107,12 @@ impl Mappings {
             hosts: Hosts::new(capacity, settings.host_limits),
             pool,
             forwards: Forwards::new(&settings.forwards),
+            events: Events::NONE,
             behavior: settings.mapping,
             counts: Counts::default(),
             pace: Pace::default(),
             limits: settings.limits,
+            sessions_per_mapping: settings.sessions_per_mapping,
             pooling: settings.pooling,
             scheme: settings.port_scheme().and_then(Result::ok),
             holds: Protocol::ALL.map(|protocol| settings.holds_ports_of(protocol)),
@@ -235,6 +249,7 @@ impl Mappings {
 
     fn add(&mut self, mapping: Mapping, now: Time) -> u32 {
         let (protocol, external) = (mapping.protocol, mapping.external);
+        self.events.mapping_created(&mapping, now);
         let index = self.table.insert(mapping);
         self.pool.assign(protocol, external, index);
         self.pace.count(self.limits.new_mappings_per_second, now);
@@ -289,11 +304,26 @@ impl Mappings {
         Ok((address, endpoint))
     }
 
+    /// Tells the log of a session of one of the mappings.
+    #[inline]
+    pub(super) fn session_created(&mut self, session: &Session, now: Time) {
+        let mapping = self.table.get(session.mapping);
+        self.events.session_created(mapping, session, now);
+    }
+
+    /// Tells the log that a session of one of the mappings has ended.
+    #[inline]
+    pub(super) fn session_deleted(&mut self, session: &Session, reason: EndReason, now: Time) {
+        let mapping = self.table.get(session.mapping);
+        self.events.session_deleted(mapping, session, reason, now);
+    }
+
     /// Ends a mapping.
-    pub(super) fn close(&mut self, index: u32, now: Time) {
+    pub(super) fn close(&mut self, index: u32, reason: EndReason, now: Time) {
         let Some(mapping) = self.table.remove(index) else {
             return;
         };
+        self.events.mapping_deleted(&mapping, reason, now);
         let Mapping {
             protocol,
             inside,
@@ -384,7 +414,7 @@ mod tests {
             let mapping = mappings
                 .of_inside(Protocol::Udp, endpoint(2, port), REMOTE)
                 .unwrap();
-            mappings.close(mapping, Time::ZERO);
+            mappings.close(mapping, EndReason::Expired, Time::ZERO);
         }
         for host in 10..27 {
             open(&mut mappings, endpoint(host, 1)).unwrap();

@@ -14,6 +14,7 @@ mod chain;
 mod datagrams;
 mod deterministic;
 mod errors;
+mod events;
 mod flow;
 mod forwards;
 mod fragments;
@@ -29,6 +30,7 @@ mod one_to_one;
 mod outbound;
 mod pool;
 mod ports;
+mod refusals;
 mod segment_size;
 mod session;
 mod settings;
@@ -41,6 +43,9 @@ mod translate;
 mod unsolicited;
 
 pub use deterministic::{Deterministic, HostPorts, PortScheme, TooFewPorts};
+pub use events::{
+    EndReason, Event, LimitReached, Record, Recorder, Recording, Selection, Translation, recording,
+};
 pub use flow::{PerProtocol, Protocol};
 pub use forwards::Forward;
 pub use limits::Limits;
@@ -66,6 +71,7 @@ use crate::interface::Role;
 use crate::packet::{Fragment, Packet};
 use crate::time::Time;
 use datagrams::Datagrams;
+use events::Events;
 use flow::{Direction, Endpoint, Kind, Tuple};
 use identification::Identifications;
 use one_to_one::OneToOnes;
@@ -116,6 +122,11 @@ impl PreparedNat {
             table: Table::new(&settings, random),
             settings,
         })
+    }
+
+    /// Has it record what happens.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.table.mappings.events = Events::to(recorder);
     }
 
     /// The channel, which stays on the thread that its packets are on.
@@ -375,6 +386,7 @@ impl Netchannel for Nat {
             context.answer_later(&syn, IcmpError::PortUnreachable);
         }
         self.give_up_fragments(context);
+        self.table.mappings.events.tick(context.now());
     }
 
     fn cleanup(&mut self, context: &mut Context<'_>) {

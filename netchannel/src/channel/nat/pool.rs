@@ -152,6 +152,16 @@ impl Pool {
         self.usable.ranges()
     }
 
+    /// Ports, or identifiers, that there are for each protocol at each address.
+    pub(super) fn ports_per_address(&self) -> u32 {
+        self.usable.len()
+    }
+
+    /// The address of this number.
+    pub(super) fn address(&self, id: AddressId) -> Ipv4Addr {
+        self.addresses[id as usize].address
+    }
+
     /// Ports, or identifiers, that there are for each protocol.
     pub(super) fn ports_per_protocol(&self) -> u64 {
         u64::from(self.usable.len()) * u64::from(self.given)

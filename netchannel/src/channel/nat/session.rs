@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::events::EndReason;
 use super::flow::{Direction, Endpoint, Protocol};
 use super::mapping::Mapping;
 use super::settings::Timeouts;
@@ -37,6 +38,14 @@ impl Phase {
             Protocol::Udp => Self::Udp,
             Protocol::Icmp => Self::Icmp,
             Protocol::Tcp => Self::Tcp(tcp::State::opened(direction)),
+        }
+    }
+
+    /// Why a session ends that has reached its timeout.
+    pub(super) fn end_reason(self) -> EndReason {
+        match self {
+            Self::Tcp(tcp::State::Closed | tcp::State::Reset | tcp::State::Refused) => EndReason::Closed,
+            _ => EndReason::Expired,
         }
     }
 

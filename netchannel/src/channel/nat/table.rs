@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use rand::rngs::StdRng;
 
 use super::chain::{Chains, NONE};
+use super::events::EndReason;
 use super::flow::{Direction, Endpoint, PerProtocol, Protocol, Tuple};
 use super::index::Index;
 use super::mapping::{Mapping, Mappings};
@@ -266,6 +267,7 @@ impl Table {
                 // Perhaps what has reached its timeout takes the room.
                 self.expire(now, TIMERS_WHEN_FULL);
                 self.try_open_outbound(protocol, inside, remote, now)
+                    .inspect_err(|&limit| self.mappings.refused(limit, protocol, inside.address, now))
             }
         }
     }
@@ -328,9 +330,11 @@ impl Table {
 
     fn open(&mut self, mapping: u32, remote: Endpoint, opener: Direction, now: Time) -> u32 {
         let is_hairpin = self.mappings.pool.contains(remote.address);
-        let owner = self.mappings.get_mut(mapping);
+        let owner = self.mappings.get(mapping);
         let session = Session::new(mapping, owner, remote, opener, is_hairpin, &self.timeouts, now);
         let deadline = session.deadline(&self.timeouts);
+        self.mappings.session_created(&session, now);
+        let owner = self.mappings.get_mut(mapping);
         let index = self.sessions.insert(session);
         self.chains.push(&mut owner.first_session, index);
         owner.sessions += 1;
@@ -345,9 +349,17 @@ impl Table {
         index
     }
 
-    /// Ends a session that is not in the wheel, and its mapping with the last one.
+    /// Ends a session that has reached its timeout.
     fn close(&mut self, index: u32, now: Time) {
-        let Session { mapping, remote, .. } = *self.sessions.get(index);
+        let reason = self.sessions.get(index).phase.end_reason();
+        self.end(index, reason, now);
+    }
+
+    /// Ends a session that is not in the wheel, and its mapping with the last one.
+    fn end(&mut self, index: u32, reason: EndReason, now: Time) {
+        let session = self.sessions.get(index);
+        let Session { mapping, remote, .. } = *session;
+        self.mappings.session_deleted(session, reason, now);
         self.by_key.remove(&SessionKey { mapping, remote }, index);
         let owner = self.mappings.get_mut(mapping);
         self.chains.remove(&mut owner.first_session, index);
@@ -358,7 +370,7 @@ impl Table {
         }
         self.mappings.hosts.remove_session(host);
         if is_last {
-            self.mappings.close(mapping, now);
+            self.mappings.close(mapping, reason, now);
         }
         self.sessions.remove(index);
     }

@@ -1,0 +1,294 @@
+//! The log of what translators do: who had which external address and port, when. The packet thread puts records into a ring for each
+//! translator ([`nat::recording`]); a thread of its own takes them out, and writes them as lines of JSON or
+//! exports them by IPFIX, or both. When it does not keep up, records are lost and counted, and packets never wait.
+//!
+//! # Lines of JSON
+//! One object a line. A key that does not apply is left out. `time` is that of the event, in UTC.
+//!
+//! | `event` | keys besides `time`, `channel` and `event` |
+//! | --- | --- |
+//! | `mapping-created` | `protocol`, `inside`, `external`; `remote` only if `log_destinations`, and the mapping depends on it |
+//! | `mapping-deleted` | the same and `reason`: `expired`, `closed` (TCP) or `deleted` (by the operator) |
+//! | `session-created` | `protocol`, `inside`, `external`; `remote` only if `log_destinations` |
+//! | `session-deleted` | the same and `reason` |
+//! | `limit-reached` | `limit` (as in `netchannel show drops`), `protocol`, `host`, `external` (the one address that is out of ports), `bound`, `refused` |
+//! | `records-lost` | `count`: records that found no room since the last such line |
+//! | `log-started`, `log-stopped` | none |
+
+mod exporter;
+mod ipfix;
+mod json;
+mod lines;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, SystemTime};
+
+use crate::channel::nat::{self, Record, Recorder, Recording};
+use crate::config::{ChannelKind, Config, NatLog};
+use crate::time::{Clock, Time};
+use exporter::Exporter;
+use lines::LineFile;
+
+/// How long the thread sleeps when there is nothing to write.
+const REST: Duration = Duration::from_millis(20);
+/// Records of one translator that are taken at a time.
+const AT_ONCE: usize = 4096;
+
+/// Why a log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file can't be written.
+    #[error("the log file {file} of channel `{channel}` can't be opened: {source}; is its directory there?")]
+    File {
+        /// The channel.
+        channel: String,
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The collector can't be sent to.
+    #[error(
+        "channel `{channel}` can't export to the collector {collector}: {source}; is there a route to it?"
+    )]
+    Collector {
+        /// The channel.
+        channel: String,
+        /// Its address.
+        collector: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system has no more threads.
+    #[error("the system refused a thread for the log: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What the translators of a configuration record into, by the names of their channels.
+#[derive(Default)]
+pub struct Recorders(HashMap<String, Recorder>);
+
+impl Recorders {
+    /// None: nothing is recorded.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// That of a channel, if it has a log.
+    pub fn take(&mut self, channel: &str) -> Option<Recorder> {
+        self.0.remove(channel)
+    }
+}
+
+/// A running log. Dropping it writes what is left and ends it.
+pub struct EventLog {
+    thread: Option<JoinHandle<()>>,
+    control: Arc<Control>,
+}
+
+/// Has the log files opened anew. Cheap to clone.
+#[derive(Clone)]
+pub struct Reopener {
+    thread: Thread,
+    control: Arc<Control>,
+}
+
+#[derive(Default)]
+struct Control {
+    stop: AtomicBool,
+    reopen: AtomicBool,
+}
+
+impl EventLog {
+    /// Opens all logs of a configuration and starts the thread, unless there are none. Times of records are those of `clock`.
+    ///
+    /// # Errors
+    /// If a file or socket can't be opened.
+    pub fn start(config: &Config, clock: Clock) -> Result<(Self, Recorders), LogError> {
+        let mut recorders = Recorders::none();
+        let mut logs = Vec::new();
+        let started = SystemTime::now();
+        for (number, channel) in config.channels.iter().enumerate() {
+            let ChannelKind::Nat(settings) = &channel.kind else {
+                continue;
+            };
+            let Some(settings) = &settings.log else { continue };
+            let (recorder, recording) = nat::recording(settings.selection, settings.buffer as usize);
+            recorders.0.insert(channel.name.clone(), recorder);
+            logs.push(ChannelLog::open(
+                &channel.name,
+                number as u32 + 1,
+                settings,
+                recording,
+                started,
+            )?);
+        }
+        let control = Arc::new(Control::default());
+        let thread = if logs.is_empty() {
+            None
+        } else {
+            let control = Arc::clone(&control);
+            let thread = thread::Builder::new()
+                .name("event log".to_owned())
+                .spawn(move || run(logs, &control, clock));
+            Some(thread.map_err(LogError::Thread)?)
+        };
+        Ok((Self { thread, control }, recorders))
+    }
+
+    /// A way to have the files opened anew, after they were moved away; `None` if there are no logs.
+    pub fn reopener(&self) -> Option<Reopener> {
+        let thread = self.thread.as_ref()?.thread().clone();
+        let control = Arc::clone(&self.control);
+        Some(Reopener { thread, control })
+    }
+}
+
+impl Reopener {
+    /// Opens the files anew soon. What was recorded before may still go to the old ones.
+    pub fn reopen(&self) {
+        self.control.reopen.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        self.control.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                log::error!("the thread of the event log ended by a panic");
+            }
+        }
+    }
+}
+
+fn run(mut logs: Vec<ChannelLog>, control: &Control, clock: Clock) {
+    loop {
+        // Looked at first: what was recorded before the stop is written.
+        let stop = control.stop.load(Ordering::Acquire);
+        if control.reopen.swap(false, Ordering::AcqRel) {
+            logs.iter_mut().for_each(ChannelLog::reopen);
+        }
+        let now = Now {
+            time: clock.now(),
+            wall: SystemTime::now(),
+        };
+        let taken = logs.iter_mut().fold(0, |sum, log| sum + log.work(now));
+        if taken > 0 {
+            continue;
+        }
+        if stop {
+            let now = SystemTime::now();
+            return logs.iter_mut().for_each(|log| log.finish(now));
+        }
+        thread::park_timeout(REST);
+    }
+}
+
+/// The same instant on both clocks.
+#[derive(Clone, Copy)]
+struct Now {
+    time: Time,
+    wall: SystemTime,
+}
+
+impl Now {
+    /// When a recorded time was.
+    fn wall_time_of(self, time: Time) -> SystemTime {
+        self.wall.checked_sub(self.time.since(time)).unwrap_or(self.wall)
+    }
+}
+
+/// The log of one translator.
+struct ChannelLog {
+    recording: Recording,
+    /// Records that were reported as lost.
+    lost: u64,
+    lines: Option<LineFile>,
+    exporter: Option<Exporter>,
+}
+
+impl ChannelLog {
+    fn open(
+        channel: &str,
+        instance: u32,
+        settings: &NatLog,
+        recording: Recording,
+        now: SystemTime,
+    ) -> Result<Self, LogError> {
+        let lines = settings.file.as_ref().map(|file| {
+            LineFile::open(channel, file, now).map_err(|source| LogError::File {
+                channel: channel.to_owned(),
+                file: file.to_string(),
+                source,
+            })
+        });
+        let exporter = settings.ipfix.as_ref().map(|settings| {
+            Exporter::open(channel, instance, settings).map_err(|source| LogError::Collector {
+                channel: channel.to_owned(),
+                collector: settings.collector,
+                source,
+            })
+        });
+        Ok(Self {
+            recording,
+            lost: 0,
+            lines: lines.transpose()?,
+            exporter: exporter.transpose()?,
+        })
+    }
+
+    /// Writes what there is, and returns how many records that were.
+    fn work(&mut self, now: Now) -> usize {
+        let mut taken = 0;
+        if let Some(exporter) = &mut self.exporter {
+            exporter.tick(now.time, now.wall);
+        }
+        while taken < AT_ONCE
+            && let Some(Record { time, event }) = self.recording.next()
+        {
+            taken += 1;
+            let time = now.wall_time_of(time);
+            if let Some(lines) = &mut self.lines {
+                lines.write(time, &event);
+            }
+            if let Some(exporter) = &mut self.exporter {
+                exporter.export(time, &event, now.wall);
+            }
+        }
+        let lost = self.recording.lost();
+        if lost > self.lost {
+            if let Some(lines) = &mut self.lines {
+                lines.lost(now.wall, lost - self.lost);
+            }
+            if let Some(exporter) = &mut self.exporter {
+                exporter.lost(lost);
+            }
+            self.lost = lost;
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.flush();
+        }
+        if let Some(exporter) = &mut self.exporter {
+            exporter.flush(now.wall);
+        }
+        taken
+    }
+
+    fn reopen(&mut self) {
+        if let Some(lines) = &mut self.lines {
+            lines.reopen();
+        }
+    }
+
+    fn finish(&mut self, now: SystemTime) {
+        if let Some(lines) = &mut self.lines {
+            lines.finish(now);
+        }
+    }
+}
