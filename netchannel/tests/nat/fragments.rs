@@ -25,7 +25,7 @@ fn edit(packet: &mut [u8], change: impl FnOnce(&mut [u8])) {
 }
 
 /// The packet in three fragments: 24 bytes of payload, 16, and the rest.
-fn cut(packet: &[u8], identification: u16) -> [Vec<u8>; 3] {
+pub fn cut(packet: &[u8], identification: u16) -> [Vec<u8>; 3] {
     let (header, payload) = packet.split_at(20);
     let part = |from: usize, to: usize| {
         let mut bytes = [header, &payload[from..to]].concat();
@@ -43,7 +43,7 @@ fn cut(packet: &[u8], identification: u16) -> [Vec<u8>; 3] {
 
 /// Puts frames that hold all fragments of one datagram together: identification and packet.
 #[track_caller]
-fn together(frames: &[Vec<u8>]) -> (u16, Vec<u8>) {
+pub fn together(frames: &[Vec<u8>]) -> (u16, Vec<u8>) {
     let mut parts: Vec<(usize, &[u8])> = frames
         .iter()
         .map(|frame| {

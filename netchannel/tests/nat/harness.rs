@@ -31,7 +31,7 @@ pub struct NatBox {
 }
 
 /// What left the box after one packet came in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seen {
     pub lan: Vec<Vec<u8>>,
     pub wan: Vec<Vec<u8>>,
@@ -40,6 +40,14 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What left after another packet, behind what left before.
+    pub fn add(&mut self, other: Self) {
+        self.lan.extend(other.lan);
+        self.wan.extend(other.wan);
+        self.passed.extend(other.passed);
+        self.dropped.extend(other.dropped);
+    }
+
     /// The one packet that left by `wan`.
     #[track_caller]
     pub fn out(&self) -> &[u8] {

@@ -111,6 +111,27 @@ fn rfc_5508_4_errors_about_forwarded_packets_are_translated() {
     assert_eq!(ends(&quoted(result.at_host())), (at("10.0.0.6:1000"), client));
 }
 
+/// 5508-5: of two external ports that stand for one inside, an error names the one that the packet was sent to.
+#[test]
+fn rfc_5508_5_an_error_names_the_forwarded_port_that_the_packet_came_to() {
+    let mut nat = forwarding();
+    let client = at(STRANGER);
+    for (opened, ports) in [(443, [443].as_slice()), (8080, &[443, 8080])] {
+        assert!(nat.reaches(
+            Body::Tcp(SYN),
+            SocketAddrV4::new(*client.ip(), opened),
+            external(opened),
+            at(WEB)
+        ));
+        for &port in ports {
+            let client = SocketAddrV4::new(*client.ip(), port);
+            let about = ip_packet(Body::Tcp(SYN), client, at(WEB), b"to the inside");
+            let result = nat.inside(&error(3, 3, "10.0.0.5", *client.ip(), &about));
+            assert_eq!(ends(&quoted(result.out())), (client, external(port)));
+        }
+    }
+}
+
 /// 203.0.113.8 to .15 stand for 10.0.0.32 to .39.
 fn one_to_one() -> NatBox {
     NatBox::new(|settings| {

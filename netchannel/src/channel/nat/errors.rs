@@ -115,9 +115,13 @@ impl Nat {
         if !quote.has_destination_port() {
             return None;
         }
-        let mapping =
-            self.table
-                .of_inside(quote.protocol(), quote.destination, quote.source, context.now())?;
+        let (protocol, inside, remote, now) =
+            (quote.protocol(), quote.destination, quote.source, context.now());
+        // Of several external ports that are forwarded to the same one inside, the session knows which it was.
+        let mapping = match self.table.session_of_inside(protocol, inside, remote, now) {
+            Some(session) => self.table.session(session).mapping,
+            None => self.table.of_inside(protocol, inside, remote, now)?,
+        };
         let mapping = self.table.mappings.get(mapping);
         Some((mapping.inside, mapping.external))
     }

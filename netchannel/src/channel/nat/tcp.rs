@@ -1,6 +1,7 @@
 //! The life of a TCP connection as a translator sees it: the state machine of RFC 6146 §3.5.2.2, which RFC 7857 §2.1 recommends for
-//! all translators, and what it leaves to the implementation: a new connection between the same endpoints starts over, and one that
-//! the inside host refuses is over at once, so that probes from outside don't keep a mapping alive (RFC 7857 §7.1).
+//! all translators, with a reset in whatever state of an open connection treated as RFC 7857 §2.3 says. Beyond that, a new connection between the
+//! same endpoints starts over once both sides have sent a FIN, and one that the inside host refuses is over at once, so that probes from
+//! outside don't keep a mapping alive (RFC 7857 §7.1). No connection is probed when its long timeout is over (RFC 6146 §3.5.2.3): it ends.
 
 use super::flow::Direction;
 
@@ -60,11 +61,14 @@ impl State {
             (Self::Refused, _) => (self, false),
             (Self::OutboundSyn | Self::InboundSyn, _) if rst || !syn => (self, false),
             (Self::OutboundSyn, Inbound) | (Self::InboundSyn, Outbound) => (Self::Established, true),
-            (Self::OutboundSyn, Outbound) | (Self::InboundSyn, Inbound) => (self, true),
+            (Self::OutboundSyn, Outbound) => (self, true),
+            // In "V4 INIT" nothing but the inside host's SYN counts: an outside host that nobody answers keeps nothing alive.
+            (Self::InboundSyn, Inbound) => (self, false),
             (Self::Reset, _) if rst => (self, false),
-            (Self::Reset | Self::Closed, _) if opens(flags) => (Self::opened(direction), true),
-            (Self::Closed, _) => (self, false),
+            // In "TRANS" any other packet does, a SYN too: it may be forged as well as the reset.
             (Self::Reset, _) => (Self::Established, true),
+            (Self::Closed, _) if opens(flags) => (Self::opened(direction), true),
+            (Self::Closed, _) => (self, false),
             (_, _) if rst => (Self::Reset, true),
             (Self::Established, Outbound) if fin => (Self::OutboundFin, true),
             (Self::Established, Inbound) if fin => (Self::InboundFin, true),
@@ -106,15 +110,16 @@ mod tests {
     /// timeout starts anew, `-` that it does not.
     const TABLE: &str = "
         OutboundSyn  =            =            -            -            -        Established  Established  -            -            -
-        InboundSyn   Established  Established  -            -            Refused  =            =            -            -            -
+        InboundSyn   Established  Established  -            -            Refused  -            -            -            -            -
         Established  =            =            =            OutboundFin  Reset    =            =            =            InboundFin   Reset
         OutboundFin  =            =            =            =            Reset    =            =            =            Closed       Reset
         InboundFin   =            =            =            Closed       Reset    =            =            =            =            Reset
         Closed       OutboundSyn  -            -            -            -        InboundSyn   -            -            -            -
-        Reset        OutboundSyn  Established  Established  Established  -        InboundSyn   Established  Established  Established  -
+        Reset        Established  Established  Established  Established  -        Established  Established  Established  Established  -
         Refused      -            -            -            -            -        -            -            -            -            -";
 
-    /// RFC 7857 §2.1, §2.3 and §7.1: every state, event and direction.
+    /// RFC 7857 §2.1, §2.3 and §7.1: every state, event and direction. The states are, in the words of RFC 6146 §3.5.2.2 and in the order of
+    /// the table, V6 INIT, V4 INIT, ESTABLISHED, V6 FIN RCV, V4 FIN RCV, V6 FIN + V4 FIN RCV and TRANS; the last one is our own.
     #[test]
     fn rfc_7857_2_1_the_whole_table() {
         let named = |name: &str| STATES.into_iter().find(|state| format!("{state:?}") == name);
@@ -140,6 +145,32 @@ mod tests {
             }
         }
         assert_eq!(checked, STATES.len() * 10);
+    }
+
+    /// RFC 7857 §2.3, RFC 6146 §3.5.2.2 (TRANS): neither a forged reset nor a forged SYN after it takes the long timeout from a connection that
+    /// goes on.
+    #[test]
+    fn rfc_7857_2_3_forged_packets_do_not_shorten_a_connection_that_goes_on() {
+        for forged in [&[RST][..], &[RST, RST], &[RST, SYN], &[RST, SYN, RST]] {
+            let state = forged
+                .iter()
+                .fold(State::Established, |state, &flags| state.after(Inbound, flags).0);
+            assert_eq!(
+                state.after(Outbound, ACK),
+                (State::Established, true),
+                "{forged:?}"
+            );
+        }
+    }
+
+    /// RFC 6146 §3.5.2.2 (V4 INIT): SYNs from outside that nobody answers do not keep their session alive.
+    #[test]
+    fn rfc_7857_2_1_unanswered_syns_from_outside_keep_nothing_alive() {
+        assert_eq!(State::InboundSyn.after(Inbound, SYN), (State::InboundSyn, false));
+        assert_eq!(
+            State::OutboundSyn.after(Outbound, SYN),
+            (State::OutboundSyn, true)
+        );
     }
 
     /// RFC 5382 REQ-2: a handshake from either side, and crossed SYNs (REQ-2 (a)).
