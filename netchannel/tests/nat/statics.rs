@@ -132,6 +132,18 @@ fn rfc_5508_5_an_error_names_the_forwarded_port_that_the_packet_came_to() {
     }
 }
 
+/// 4787-3, 4787-9: a host sends from a forwarded port to that port.
+#[test]
+fn rfc_4787_3_a_forwarded_port_that_sends_to_itself_has_one_mapping() {
+    let mut nat = forwarding();
+    let result = nat.send(Body::Udp, at("10.0.0.6:1005"), external(5005));
+    assert_eq!(ends(result.at_host()), (external(5005), at("10.0.0.6:1005")));
+    assert_eq!(nat.mappings().len(), 1);
+    nat.wait(300);
+    assert_eq!(nat.detail("/mappings/udp"), 0);
+    assert!(nat.reaches(Body::Udp, at(STRANGER), external(5005), at("10.0.0.6:1005")));
+}
+
 /// 203.0.113.8 to .15 stand for 10.0.0.32 to .39.
 fn one_to_one() -> NatBox {
     NatBox::new(|settings| {

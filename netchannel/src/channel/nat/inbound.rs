@@ -80,6 +80,11 @@ impl Nat {
             Ok(sender) => sender,
             Err(reason) => return self.refuse(packet, reason, context),
         };
+        // A host that sends to its own forwarded port from there has just made the mapping.
+        let target = match target {
+            Target::Forward(_) => self.target_of(&tuple, now).unwrap_or(target),
+            Target::Mapping(_) => target,
+        };
         self.note(&packet, sender, Direction::Outbound, context);
         tuple.source = self.table.session(sender).rewrite(Direction::Outbound).to();
         self.deliver_hairpin(packet, tuple, target, Sender::Session(sender), context);

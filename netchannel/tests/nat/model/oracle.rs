@@ -283,6 +283,8 @@ impl Model {
                 (self.mappings[sender.0].external, Some(sender))
             }
         };
+        // The sender may have made the mapping that it sends to.
+        let target = self.target(body, destination).unwrap_or(target);
         let session = self.come_in(body, seen_as, target)?;
         let seen = Packet {
             source: seen_as,
