@@ -66,6 +66,7 @@ drop_reasons! {
     NatRateLimit "nat-rate-limit" "More new mappings in a second than the channel may make; the inside host was told."
     NatHostMappingLimit "nat-host-mapping-limit" "The inside host has as many mappings as it may have; it was told."
     NatHostSessionLimit "nat-host-session-limit" "The inside host has as many sessions as it may have; it was told."
+    NatHostBlockLimit "nat-host-block-limit" "The inside host has as many blocks of ports as it may have, all in use; it was told."
     NatHostRateLimit "nat-host-rate-limit" "More new mappings in a second than the inside host may open; it was told."
     NatMappingSessionLimit "nat-mapping-session-limit" "The mapping has as many sessions as it may have; the inside host was told."
     NatProtocol "nat-protocol" "A protocol that can't be translated by ports."

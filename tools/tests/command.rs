@@ -30,7 +30,7 @@ fn check_says_what_a_file_holds() {
     let ran = netchannel(&["check", SAMPLE]);
     assert_eq!(
         ran.out,
-        format!("{SAMPLE}: ok: 2 interfaces, 4 channels, 8 rules\n")
+        format!("{SAMPLE}: ok: 2 interfaces, 5 channels, 9 rules\n")
     );
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }
@@ -80,7 +80,7 @@ fn check_says_what_is_wrong_with_every_file() {
     assert_eq!(ran.code, 3);
     assert_eq!(
         ran.out,
-        format!("{SAMPLE}: ok: 2 interfaces, 4 channels, 8 rules\n")
+        format!("{SAMPLE}: ok: 2 interfaces, 5 channels, 9 rules\n")
     );
     let expected = format!(
         "netchannel: {path}: refused, 2 problems\n\

@@ -1,5 +1,6 @@
 //! A translator among the channels: external addresses and ports, filtering, timeouts.
 
+mod blocks;
 mod deterministic;
 mod external;
 mod limits;
@@ -25,7 +26,7 @@ use super::section::{Section, as_integer, quoted, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
 use crate::channel::nat::{
     Deterministic, Filtering, HIGHEST_WELL_KNOWN_PORT, Limits, MappingBehavior, OneToOne, PerProtocol,
-    Pooling, PortHold, Protocol, Refusal, SegmentSize,
+    Pooling, PortBlocks, PortHold, Protocol, Refusal, SegmentSize,
 };
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
@@ -81,6 +82,8 @@ pub struct Nat {
     pub hold: PortHold,
     /// Ports of its own for each inside host; then all of `external` are addresses.
     pub deterministic: Option<Deterministic>,
+    /// Ports in blocks for inside hosts; then not `deterministic`.
+    pub blocks: Option<PortBlocks>,
     /// Forwarded ports.
     pub forwards: Vec<PortForward>,
     /// Inside hosts with external addresses of their own.
@@ -161,6 +164,7 @@ pub(super) fn read(
     let (limits, sessions_per_mapping) = limits::read(table, source);
     let host_limits = limits::read_host(table, source);
     let deterministic = deterministic::read(table, external.as_deref(), source);
+    let blocks = blocks::read(table, &ports, source);
     let timeouts = table.table("timeouts", &schema::TIMEOUTS, source);
     let timeouts = timeouts.map_or_else(Timeouts::default, |table| timeouts_in(&table, source));
     let known = |role| {
@@ -183,6 +187,7 @@ pub(super) fn read(
         preserve_class: table.boolean("preserve_class", true, source),
         hold: hold(table, source),
         deterministic,
+        blocks,
         forwards: statics::forwards(table, source),
         one_to_one: statics::one_to_one(table, source),
         mapping,
@@ -289,20 +294,31 @@ fn pooling(table: &Section<'_, '_>, source: &mut Source<'_>) -> Pooling {
 
 fn hold(table: &Section<'_, '_>, source: &mut Source<'_>) -> PortHold {
     let default = PortHold::default();
-    let count = table.number("port_hold_count", default.count, 0..=HIGHEST_HOLD_COUNT, source);
-    let mut time = default.time;
-    if let Some(value) = table.value("port_hold") {
-        match value::duration(value.get_ref()) {
-            Ok(given) if given <= LONGEST_TIMEOUT => time = given,
-            Ok(given) => {
-                let longest = in_units(LONGEST_TIMEOUT);
-                let message = format!("{} is too long; expected at most {longest}", in_units(given));
-                source.error(&value.span(), "port_hold", message);
-            }
-            Err(message) => source.error(&value.span(), "port_hold", message),
-        }
+    PortHold {
+        time: hold_time(table, "port_hold", default.time, source),
+        count: table.number("port_hold_count", default.count, 0..=HIGHEST_HOLD_COUNT, source),
     }
-    PortHold { time, count }
+}
+
+fn hold_time(
+    table: &Section<'_, '_>,
+    key: &'static str,
+    default: Duration,
+    source: &mut Source<'_>,
+) -> Duration {
+    let Some(value) = table.value(key) else {
+        return default;
+    };
+    match value::duration(value.get_ref()) {
+        Ok(given) if given <= LONGEST_TIMEOUT => return given,
+        Ok(given) => {
+            let longest = in_units(LONGEST_TIMEOUT);
+            let message = format!("{} is too long; expected at most {longest}", in_units(given));
+            source.error(&value.span(), key, message);
+        }
+        Err(message) => source.error(&value.span(), key, message),
+    }
+    default
 }
 
 fn reserved_ports(table: &Section<'_, '_>, ports: &[PortRange], source: &mut Source<'_>) -> Vec<PortRange> {

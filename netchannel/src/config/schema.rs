@@ -61,6 +61,7 @@ pub(super) const CHANNEL: Schema = Schema {
         "port_hold",
         "port_hold_count",
         "deterministic",
+        "blocks",
         "forward",
         "one_to_one",
         "mapping",
@@ -87,6 +88,10 @@ pub(super) const FILTERING: Schema = Schema {
 pub(super) const DETERMINISTIC: Schema = Schema {
     header: "[channel.deterministic]",
     keys: &["inside", "ports_per_host"],
+};
+pub(super) const BLOCKS: Schema = Schema {
+    header: "[channel.blocks]",
+    keys: &["size", "most", "hold", "hold_count"],
 };
 pub(super) const FORWARD: Schema = Schema {
     header: "[[channel.forward]]",
@@ -195,6 +200,7 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &MAPPING,
     &FILTERING,
     &DETERMINISTIC,
+    &BLOCKS,
     &FORWARD,
     &ONE_TO_ONE,
     &LIMITS,

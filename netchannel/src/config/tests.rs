@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::schema::SCHEMAS;
 use super::*;
+use crate::channel::nat::PortBlocks;
 
 pub(super) const SAMPLE: &str = include_str!("../../../docs/netchannel.toml");
 
@@ -70,7 +71,7 @@ fn the_sample_is_accepted_without_warnings() {
     let config = parse(SAMPLE).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.warnings, []);
     let shape = (config.interfaces.len(), config.channels.len(), config.rules.len());
-    assert_eq!(shape, (2, 4, 8));
+    assert_eq!(shape, (2, 5, 9));
 }
 
 #[test]
@@ -111,6 +112,7 @@ fn the_sample_documents_every_key_and_no_other() {
             "forward",
             "one_to_one",
             "deterministic",
+            "blocks",
             "log",
             "ipfix",
         ];
@@ -283,6 +285,36 @@ fn channels_are_checked() {
         problem(&format!("{nat}external = \"wan0\"\nports = 5000\n"))
             .contains("channel \"internet\" already")
     );
+}
+
+#[test]
+fn blocks_of_ports_are_checked() {
+    let nat = "[[channel]]\nname = \"n\"\ntype = \"nat\"\nexternal = \"192.0.2.1\"\nports = [\"1000-1099\", \"2000-2999\"]\n";
+    let blocks = |text: &str| format!("{nat}[channel.blocks]\n{text}");
+    assert_eq!(
+        the_problem(&blocks("size = 1001\n")),
+        "7:8: size: no range of `ports` has 1001 ports in a row; expected blocks that fit in one"
+    );
+    assert!(the_problem(&blocks("size = 15\n")).contains("a whole number from 16 to 65535"));
+    assert!(the_problem(&blocks("size = 64\nmost = 257\n")).contains("a whole number from 1 to 256"));
+    assert!(the_problem(&blocks("size = 64\nhold = \"31d\"\n")).contains("31d is too long"));
+    assert!(the_problem(&blocks("size = 64\nholds = 1\n")).contains("unknown key"));
+    let both = blocks("size = 64\n[channel.deterministic]\ninside = \"10.0.0.0/28\"\n");
+    assert_eq!(
+        the_problem(&both),
+        "6:1: blocks: [channel.deterministic] gives each inside host its ports already; expected one of the two"
+    );
+    let interface = "[[interface]]\nname = \"lan0\"\nrole = \"inside\"\n";
+    let config = parse(&format!("{interface}{}", blocks("size = 300\nhold = 0\n"))).unwrap();
+    let ChannelKind::Nat(nat) = &config.channels[0].kind else {
+        panic!("no translator");
+    };
+    let expected = PortBlocks {
+        size: 300,
+        hold: Duration::ZERO,
+        ..PortBlocks::default()
+    };
+    assert_eq!(nat.blocks, Some(expected));
 }
 
 /// RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-2, RFC 7857 §2.2.

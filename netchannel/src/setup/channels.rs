@@ -284,6 +284,7 @@ fn nat_settings(
         preserve_class: settings.preserve_class,
         hold: settings.hold,
         deterministic: settings.deterministic.clone(),
+        blocks: settings.blocks,
         forwards,
         one_to_one: settings.one_to_one.clone(),
         mapping: settings.mapping,

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 
 mod behavior;
+mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;

@@ -56,7 +56,7 @@ impl Chains {
     }
 
     /// The members of a list.
-    pub(super) fn iter(&self, head: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn iter(&self, head: u32) -> impl Iterator<Item = u32> + Clone + '_ {
         let some = |index| (index != NONE).then_some(index);
         std::iter::successors(some(head), move |&index| some(self.links[index as usize].next))
     }

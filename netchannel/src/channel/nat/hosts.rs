@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
+use super::address_set::AddressId;
+use super::blocks::BlockId;
+use super::chain::NONE;
 use super::flow::Protocol;
 use super::index::Index;
 use super::limits::{Counts, Limits, Pace};
-use super::pool::AddressId;
 use super::slab::Slab;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
@@ -20,12 +22,21 @@ pub(super) struct Host {
     inside: Ipv4Addr,
     /// The external address of its first mapping.
     pub(super) address: Option<AddressId>,
+    /// Blocks of ports that it has, and the head of their list.
+    pub(super) blocks: u16,
+    pub(super) first_block: BlockId,
     counts: Counts,
     pace: Pace,
     lingers: bool,
 }
 
-/// The hosts that have mappings, and those that opened some within the last second. Everything is O(1).
+impl Host {
+    fn is_idle(&self) -> bool {
+        self.counts.mappings == [0; 3] && self.blocks == 0
+    }
+}
+
+/// The hosts that have mappings or blocks, and those that opened some within the last second. Everything is O(1).
 pub(super) struct Hosts {
     table: Slab<Host>,
     by_address: Index,
@@ -53,6 +64,10 @@ impl Hosts {
 
     pub(super) fn get(&self, host: u32) -> &Host {
         self.table.get(host)
+    }
+
+    pub(super) fn get_mut(&mut self, host: u32) -> &mut Host {
+        self.table.get_mut(host)
     }
 
     /// Whether this host, `None` for a new one, may have another mapping now.
@@ -106,6 +121,8 @@ impl Hosts {
             let index = self.table.insert(Host {
                 inside,
                 address: None,
+                blocks: 0,
+                first_block: NONE,
                 counts: Counts::default(),
                 pace: Pace::default(),
                 lingers: false,
@@ -121,12 +138,17 @@ impl Hosts {
     }
 
     pub(super) fn remove_mapping(&mut self, index: u32, protocol: Protocol, now: Time) {
+        self.table.get_mut(index).counts.mappings[protocol as usize] -= 1;
+        self.forget_if_idle(index, now);
+    }
+
+    /// Forgets a host that has neither mappings nor blocks, unless its pace has to be remembered.
+    pub(super) fn forget_if_idle(&mut self, index: u32, now: Time) {
         let host = self.table.get_mut(index);
-        host.counts.mappings[protocol as usize] -= 1;
-        if host.counts.mappings != [0; 3] {
+        if !host.is_idle() {
             return;
         }
-        // Its address is its own only as long as it has mappings.
+        // Its address is its own only as long as it has something there.
         host.address = None;
         if host.lingers {
             return;
@@ -151,7 +173,7 @@ impl Hosts {
             }
             self.lingering.pop_front();
             host.lingers = false;
-            if host.counts.mappings == [0; 3] {
+            if host.is_idle() {
                 self.remove(index);
             }
         }

@@ -28,7 +28,7 @@ pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String,
         .map(|ports| format!("{}-{}", ports.start(), ports.end()))
         .collect();
     let addresses: Vec<String> = settings.external.iter().map(range_name).collect();
-    BTreeMap::from([
+    let mut details = BTreeMap::from([
         ("external", json!(addresses)),
         ("ports", json!(ports)),
         (
@@ -49,10 +49,22 @@ pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String,
         ("sessions", json!(table.session_count())),
         ("max_mappings", json!(settings.limits.mappings)),
         ("max_sessions", json!(settings.limits.sessions)),
-    ])
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    ]);
+    if let Some(blocks) = &table.mappings.blocks {
+        let (given, held) = blocks.given();
+        let blocks = json!({
+            "size": blocks.settings().size,
+            "most_per_host": blocks.settings().most,
+            "count": blocks.count(),
+            "given": given,
+            "held": held,
+        });
+        details.insert("blocks", blocks);
+    }
+    details
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn by_protocol(value: impl Fn(Protocol) -> Value) -> Value {

@@ -5,6 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use rand::rngs::StdRng;
 
+use super::address_set::AddressId;
+use super::blocks::Blocks;
 use super::chain::NONE;
 use super::deterministic::PortScheme;
 use super::events::{EndReason, Events};
@@ -13,8 +15,8 @@ use super::forwards::Forwards;
 use super::hosts::Hosts;
 use super::index::Index;
 use super::limits::{Counts, Limits, Pace};
-use super::pool::{ANY_PORT, AddressId, Pool};
-use super::ports::{Choice, FreePorts};
+use super::pool::Pool;
+use super::ports::{ANY_PORT, Choice};
 use super::session::Session;
 use super::settings::{MappingBehavior, NatSettings, Pooling};
 use super::slab::Slab;
@@ -70,6 +72,8 @@ pub(super) struct Mappings {
     by_inside: Index,
     pub(super) hosts: Hosts,
     pub(super) pool: Pool,
+    /// The blocks that hosts get their ports in, if they do.
+    pub(super) blocks: Option<Blocks>,
     pub(super) forwards: Forwards,
     /// What is told of all this.
     pub(super) events: Events,
@@ -78,19 +82,19 @@ pub(super) struct Mappings {
     pace: Pace,
     pub(super) limits: Limits,
     pub(super) sessions_per_mapping: u32,
-    pooling: Pooling,
+    pub(super) pooling: Pooling,
     /// The ports of each host, if each has its own.
     scheme: Option<PortScheme>,
     /// By protocol: whether external ports are held back from reuse when their mapping ends.
     holds: [bool; 3],
-    random: StdRng,
+    pub(super) random: StdRng,
 }
 
 impl Mappings {
     pub(super) fn new(settings: &NatSettings, mut random: StdRng) -> Self {
         let pool = Pool::new(
             settings.external_addresses(),
-            FreePorts::new(&settings.ports, &settings.reserved_ports),
+            settings.usable_ports(),
             Choice {
                 preserve: settings.preserve_ports,
                 parity: settings.preserve_parity,
@@ -100,12 +104,27 @@ impl Mappings {
             &settings.forwards,
             &mut random,
         );
+        let mut blocks = Blocks::new(settings, settings.external_addresses().count());
+        if let Some(blocks) = &mut blocks {
+            for forward in &settings.forwards {
+                let id = pool.id_of(forward.external);
+                for (id, port) in id
+                    .into_iter()
+                    .flat_map(|id| forward.ports.clone().map(move |port| (id, port)))
+                {
+                    blocks.set_aside(id, port);
+                }
+            }
+        }
         let capacity = settings.mapping_capacity();
+        // Hosts are remembered as long as they have a block.
+        let held = settings.blocks.map_or(0, |blocks| blocks.hold_count as usize);
         Self {
             table: Slab::with_capacity(capacity),
             by_inside: Index::for_entries(capacity),
-            hosts: Hosts::new(capacity, settings.host_limits),
+            hosts: Hosts::new(capacity + held, settings.host_limits),
             pool,
+            blocks,
             forwards: Forwards::new(&settings.forwards),
             events: Events::NONE,
             behavior: settings.mapping,
@@ -186,6 +205,7 @@ impl Mappings {
         let host = self
             .hosts
             .add_mapping(host, inside.address, Some(address), protocol, now);
+        self.add_to_block(address, external.port, host);
         let key = self.key(protocol, inside, remote);
         let index = self.add(
             Mapping {
@@ -257,7 +277,7 @@ impl Mappings {
         index
     }
 
-    /// Takes an external endpoint: of the host's own ports if each has its own, else at the host's address if it has one and pooling is paired.
+    /// Takes an external endpoint: of the host's own ports or blocks if there are such, else at the host's address if it has one and pooling is paired.
     fn take_external(
         &mut self,
         protocol: Protocol,
@@ -269,6 +289,9 @@ impl Mappings {
             let own = own.and_then(|own| Some((self.pool.id_of(own.address)?, own.ports)));
             let (address, ports) = own.ok_or(DropReason::NatHostNotServed)?;
             return self.take_at(address, protocol, inside.port, ports.into_inner());
+        }
+        if self.blocks.is_some() {
+            return self.take_of_blocks(protocol, inside, host);
         }
         let paired = match self.pooling {
             Pooling::Paired { soft } => host
@@ -344,14 +367,16 @@ impl Mappings {
             self.by_inside.remove(&key, index);
             let hold = self.holds[protocol as usize];
             self.pool.free(protocol, external, hold, now);
+            self.remove_from_block(external, now);
         }
         self.counts.mappings[protocol as usize] -= 1;
         self.hosts.remove_mapping(host, protocol, now);
     }
 
-    /// Frees ports that were held for long enough, and forgets hosts that have nothing; up to `limit` of each.
+    /// Frees ports and blocks that were held for long enough, and forgets hosts that have nothing; up to `limit` of each.
     pub(super) fn release(&mut self, now: Time, limit: usize) {
         self.pool.release(now, limit);
+        self.release_blocks(now, limit);
         self.hosts.release(now, limit);
     }
 }

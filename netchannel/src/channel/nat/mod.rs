@@ -10,6 +10,9 @@
 //! For the others the flow table has a note that leads to the session, which has everything ready: the addresses, what they
 //! do to the checksums, and the way out as long as the network does not change.
 
+mod address_set;
+mod block_owners;
+mod blocks;
 mod chain;
 mod datagrams;
 mod deterministic;
@@ -42,6 +45,7 @@ mod timers;
 mod translate;
 mod unsolicited;
 
+pub use blocks::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
 pub use deterministic::{Deterministic, HostPorts, PortScheme, TooFewPorts};
 pub use events::{
     EndReason, Event, LimitReached, Record, Recorder, Recording, Selection, Translation, recording,

@@ -8,17 +8,12 @@ use ahash::RandomState;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::address_set::{AddressId, AddressSet};
 use super::flow::{Endpoint, Protocol};
 use super::forwards::Forward;
-use super::ports::{Choice, FreePorts};
+use super::ports::{Choice, FreePorts, Span, Wish};
 use super::settings::PortHold;
 use crate::time::Time;
-
-/// Number of an external address, from 0.
-pub(super) type AddressId = u32;
-
-/// First and last port.
-pub(super) const ANY_PORT: (u16, u16) = (0, u16::MAX);
 
 /// All external addresses with their ports. Memory for the ports of an address is taken when it gets its first mapping of a protocol.
 pub(super) struct Pool {
@@ -183,17 +178,25 @@ impl Pool {
     /// An address with a free port for a host that has none yet: of two that the host's own address leads to, the one with more free ports, so
     /// that the load spreads and a host that comes again often gets the same; if both are full, the next one that is not. O(1).
     pub(super) fn address_for(&self, inside: Ipv4Addr, protocol: Protocol) -> Option<AddressId> {
+        self.roomier(self.addresses_for(inside), protocol)
+    }
+
+    /// Two addresses that a host's own leads to. O(1).
+    pub(super) fn addresses_for(&self, inside: Ipv4Addr) -> [AddressId; 2] {
         let hash = self.preference.hash_one(inside.to_bits());
         let count = u64::from(self.given);
-        let candidates = [hash >> 32, hash & 0xffff_ffff].map(|half| ((half * count) >> 32) as AddressId);
-        self.roomier(candidates, protocol)
+        [hash >> 32, hash & 0xffff_ffff].map(|half| ((half * count) >> 32) as AddressId)
     }
 
     /// The roomier one of two addresses drawn by lot. O(1).
     pub(super) fn any_address(&self, protocol: Protocol, random: &mut StdRng) -> Option<AddressId> {
+        self.roomier(self.any_addresses(random), protocol)
+    }
+
+    /// Two addresses drawn by lot. O(1).
+    pub(super) fn any_addresses(&self, random: &mut StdRng) -> [AddressId; 2] {
         let count = self.given;
-        let candidates = [random.random_range(0..count), random.random_range(0..count)];
-        self.roomier(candidates, protocol)
+        [random.random_range(0..count), random.random_range(0..count)]
     }
 
     fn roomier(&self, [first, second]: [AddressId; 2], protocol: Protocol) -> Option<AddressId> {
@@ -232,6 +235,81 @@ impl Pool {
             self.with_room[protocol as usize].remove(id);
         }
         Some(Endpoint { address, port })
+    }
+
+    /// Takes this very port of an address that mappings are given. `false` if it isn't free.
+    pub(super) fn take_this(&mut self, id: AddressId, protocol: Protocol, port: u16) -> bool {
+        if !self.is_given(id) {
+            return false;
+        }
+        let ports = self.ports_at(id, protocol);
+        let taken = ports.free.remove(port);
+        if ports.free.len() == 0 {
+            self.with_room[protocol as usize].remove(id);
+        }
+        taken
+    }
+
+    /// Takes any port of several spans, `wanted` if possible, with equal chance of all that will do. It belongs to no mapping yet. O(spans).
+    pub(super) fn take_of(
+        &mut self,
+        spans: impl Iterator<Item = (AddressId, Span)> + Clone,
+        protocol: Protocol,
+        wanted: u16,
+        random: &mut StdRng,
+    ) -> Option<(AddressId, Endpoint)> {
+        let choice = self.choice;
+        let own = spans
+            .clone()
+            .filter(|(_, span)| choice.preserve && (span.0..=span.1).contains(&wanted));
+        for (id, _) in own {
+            if self.take_this(id, protocol, wanted) {
+                return Some((id, self.endpoint(id, wanted)));
+            }
+        }
+        let (id, port) = choice
+            .wishes(wanted)
+            .find_map(|wish| self.any_of(spans.clone(), protocol, wish, random))?;
+        self.take_this(id, protocol, port)
+            .then(|| (id, self.endpoint(id, port)))
+    }
+
+    /// Any free port of several spans, with equal chance.
+    fn any_of(
+        &self,
+        mut spans: impl Iterator<Item = (AddressId, Span)> + Clone,
+        protocol: Protocol,
+        wish: Wish,
+        random: &mut StdRng,
+    ) -> Option<(AddressId, u16)> {
+        let free_at = |id: AddressId| {
+            let ports = self.addresses[id as usize].ports[protocol as usize].as_ref();
+            ports.map_or(&self.usable, |ports| &ports.free)
+        };
+        let count = |(id, span): (AddressId, Span)| free_at(id).count_of(span, wish);
+        let free: u32 = spans.clone().map(count).sum();
+        if free == 0 {
+            return None;
+        }
+        let mut rank = random.random_range(0..free);
+        spans.find_map(|(id, span)| {
+            let here = count((id, span));
+            if rank < here {
+                return Some((id, free_at(id).nth_of(span, wish, rank)?));
+            }
+            rank -= here;
+            None
+        })
+    }
+
+    fn endpoint(&self, id: AddressId, port: u16) -> Endpoint {
+        let address = self.address(id);
+        Endpoint { address, port }
+    }
+
+    /// Whether mappings are given the ports of this address.
+    pub(super) fn is_given(&self, id: AddressId) -> bool {
+        id < self.given
     }
 
     /// Says which mapping an endpoint that was taken belongs to.
@@ -298,72 +376,10 @@ impl Pool {
     }
 }
 
-/// A set of address numbers: a bit for each, and one for each 64 of them that has one, so that the next member is found in at most some
-/// thousand words of the 65,536 addresses that there may be, most often in two.
-#[derive(Clone)]
-struct AddressSet {
-    words: Vec<u64>,
-    /// A bit for each word that is not 0.
-    summary: Vec<u64>,
-}
-
-impl AddressSet {
-    /// The numbers below `count`.
-    fn all(count: usize) -> Self {
-        let mut set = Self {
-            words: vec![0; count.div_ceil(64)],
-            summary: vec![0; count.div_ceil(64 * 64)],
-        };
-        for id in 0..count {
-            set.insert(id as AddressId);
-        }
-        set
-    }
-
-    fn insert(&mut self, id: AddressId) {
-        let word = id as usize / 64;
-        self.words[word] |= 1 << (id % 64);
-        self.summary[word / 64] |= 1 << (word % 64);
-    }
-
-    fn remove(&mut self, id: AddressId) {
-        let word = id as usize / 64;
-        self.words[word] &= !(1 << (id % 64));
-        if self.words[word] == 0 {
-            self.summary[word / 64] &= !(1 << (word % 64));
-        }
-    }
-
-    /// The first member from `id` on, from 0 on if there is none.
-    fn next_from(&self, id: AddressId) -> Option<AddressId> {
-        let after = |id: usize| -> Option<usize> {
-            let word = id / 64;
-            let here = self.words.get(word)? & (u64::MAX << (id % 64));
-            if here != 0 {
-                return Some(word * 64 + here.trailing_zeros() as usize);
-            }
-            let word = next_bit(&self.summary, word + 1)?;
-            Some(word * 64 + self.words[word].trailing_zeros() as usize)
-        };
-        after(id as usize).or_else(|| after(0)).map(|id| id as AddressId)
-    }
-}
-
-/// The first bit that is set from `bit` on.
-fn next_bit(words: &[u64], bit: usize) -> Option<usize> {
-    let first = words.get(bit / 64)? & (u64::MAX << (bit % 64));
-    if first != 0 {
-        return Some(bit / 64 * 64 + first.trailing_zeros() as usize);
-    }
-    let later = words.iter().enumerate().skip(bit / 64 + 1);
-    let (index, word) = later.into_iter().find(|(_, word)| **word != 0)?;
-    Some(index * 64 + word.trailing_zeros() as usize)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::channel::nat::ports::ANY_PORT;
     use rand::SeedableRng;
     use std::collections::BTreeSet;
     use std::time::Duration;
@@ -458,35 +474,5 @@ mod tests {
         assert_eq!((pool.held(), take(&mut pool)), (2, None));
         pool.free(Protocol::Udp, endpoint(2000), true, later);
         assert_eq!((pool.held(), take(&mut pool)), (2, Some(2001)));
-    }
-
-    proptest! {
-        #[test]
-        fn address_set_agrees_with_a_set(
-            count in 1usize..9000,
-            operations in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..300),
-        ) {
-            let mut set = AddressSet::all(count);
-            let mut model: BTreeSet<u32> = (0..count as u32).collect();
-            // So that there are large holes.
-            for id in 0..count as u32 {
-                if id % 4099 != 7 {
-                    set.remove(id);
-                    model.remove(&id);
-                }
-            }
-            for (index, insert) in operations {
-                let id = index.index(count) as u32;
-                if insert {
-                    set.insert(id);
-                    model.insert(id);
-                } else {
-                    set.remove(id);
-                    model.remove(&id);
-                }
-                let expected = model.range(id / 2..).next().or(model.first()).copied();
-                prop_assert_eq!(set.next_from(id / 2), expected);
-            }
-        }
     }
 }

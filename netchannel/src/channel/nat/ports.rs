@@ -26,6 +26,40 @@ pub(super) struct Choice {
     pub(super) class: bool,
 }
 
+impl Choice {
+    /// Which ports will do for one that is wanted: as it was asked for, then without parity, then of all.
+    pub(super) fn wishes(self, wanted: u16) -> impl Iterator<Item = Wish> {
+        let class = match (self.class, wanted <= LAST_WELL_KNOWN) {
+            (false, _) => None,
+            (true, true) => Some((0, LAST_WELL_KNOWN)),
+            (true, false) => Some((LAST_WELL_KNOWN + 1, u16::MAX)),
+        };
+        let parity = self.parity.then(|| Parity::of(wanted));
+        let wishes = [
+            class.zip(parity),
+            class.map(|class| (class, Parity::Any)),
+            parity.map(|parity| (ANY_PORT, parity)),
+            Some((ANY_PORT, Parity::Any)),
+        ];
+        let wishes = wishes.into_iter().flatten();
+        wishes.map(|(span, parity)| Wish { span, parity })
+    }
+}
+
+/// Some of the free ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    span: Span,
+    parity: Parity,
+}
+
+impl Wish {
+    /// The part of a span that this is about.
+    fn part_of(self, within: Span) -> Span {
+        (self.span.0.max(within.0), self.span.1.min(within.1))
+    }
+}
+
 /// Even ports, odd ones, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parity {
@@ -53,7 +87,10 @@ impl Parity {
 }
 
 /// First and last port.
-type Span = (u16, u16);
+pub(super) type Span = (u16, u16);
+
+/// All ports.
+pub(super) const ANY_PORT: Span = (0, u16::MAX);
 
 /// The ports of one address and protocol that can be given out now: a bit for each, and two counts for each 4096, so that a random choice among
 /// all free ports of any range costs the same from the first port to the last: at most 16 counts and 64 words are looked at, twice.
@@ -105,38 +142,38 @@ impl FreePorts {
         if choice.preserve && (within.0..=within.1).contains(&wanted) && self.remove(wanted) {
             return Some(wanted);
         }
-        let class = match (choice.class, wanted <= LAST_WELL_KNOWN) {
-            (false, _) => None,
-            (true, true) => Some((0, LAST_WELL_KNOWN)),
-            (true, false) => Some((LAST_WELL_KNOWN + 1, u16::MAX)),
-        };
-        let class = class.map(|(first, last)| (first.max(within.0), last.min(within.1)));
-        let parity = choice.parity.then(|| Parity::of(wanted));
-        // What was asked for, then without parity, then from all.
-        let attempts = [
-            class.zip(parity),
-            class.map(|class| (class, Parity::Any)),
-            parity.map(|parity| (within, parity)),
-            Some((within, Parity::Any)),
-        ];
-        let port = attempts
-            .into_iter()
-            .flatten()
-            .find_map(|(span, parity)| self.any_of(span, parity, random))?;
+        let port = choice
+            .wishes(wanted)
+            .find_map(|wish| self.any_of(within, wish, random))?;
         self.remove(port);
         Some(port)
     }
 
     /// Any free port of these, with equal chance.
-    fn any_of(&self, span: Span, parity: Parity, random: &mut StdRng) -> Option<u16> {
+    fn any_of(&self, within: Span, wish: Wish, random: &mut StdRng) -> Option<u16> {
+        match self.count_of(within, wish) {
+            0 => None,
+            free => self.nth_of(within, wish, random.random_range(0..free)),
+        }
+    }
+
+    /// How many ports of these are free.
+    pub(super) fn count_of(&self, within: Span, wish: Wish) -> u32 {
+        let span = wish.part_of(within);
+        if span.0 > span.1 {
+            return 0;
+        }
+        blocks(span)
+            .map(|block| self.count(block, span, wish.parity))
+            .sum()
+    }
+
+    /// The free port of these that `rank` others are below.
+    pub(super) fn nth_of(&self, within: Span, wish: Wish, mut rank: u32) -> Option<u16> {
+        let (span, parity) = (wish.part_of(within), wish.parity);
         if span.0 > span.1 {
             return None;
         }
-        let free: u32 = blocks(span).map(|block| self.count(block, span, parity)).sum();
-        if free == 0 {
-            return None;
-        }
-        let mut rank = random.random_range(0..free);
         let block = blocks(span).find(|&block| {
             let count = self.count(block, span, parity);
             let is_here = rank < count;

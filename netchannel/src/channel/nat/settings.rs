@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::blocks::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
 use super::deterministic::{Deterministic, PortScheme, TooFewPorts};
 use super::flow::{PerProtocol, Protocol};
 use super::forwards::Forward;
@@ -44,6 +45,9 @@ pub struct NatSettings {
     /// Each inside host has ports of its own, computed from these settings (RFC 7422). Then pooling does not matter, and no port is
     /// held back. Default: all hosts share all ports.
     pub deterministic: Option<Deterministic>,
+    /// Inside hosts get their ports in blocks. Then a block is held back, not a port, and pooling is about blocks. Not together with
+    /// `deterministic`. Default: they don't.
+    pub blocks: Option<PortBlocks>,
     /// Forwarded ports. Default: none.
     pub forwards: Vec<Forward>,
     /// Inside hosts with external addresses of their own. Default: none.
@@ -91,6 +95,7 @@ impl NatSettings {
             preserve_class: true,
             hold: PortHold::default(),
             deterministic: None,
+            blocks: None,
             forwards: Vec::new(),
             one_to_one: Vec::new(),
             mapping: PerProtocol::all(MappingBehavior::EndpointIndependent),
@@ -123,6 +128,15 @@ impl NatSettings {
         protocol == Protocol::Udp
             && self.filtering[protocol] == Filtering::EndpointIndependent
             && self.deterministic.is_none()
+            && self.blocks.is_none()
+    }
+
+    /// The ports that may be given out.
+    pub(super) fn usable_ports(&self) -> FreePorts {
+        match self.blocks {
+            Some(blocks) => blocks.usable_ports(self),
+            None => FreePorts::new(&self.ports, &self.reserved_ports),
+        }
     }
 
     /// Who has which ports, if each inside host has its own.
@@ -142,7 +156,7 @@ impl NatSettings {
     /// Mappings that there can be.
     pub(super) fn mapping_capacity(&self) -> usize {
         let addresses = self.external_addresses().count() as u64;
-        let ports = u64::from(FreePorts::new(&self.ports, &self.reserved_ports).len());
+        let ports = u64::from(self.usable_ports().len());
         let forwarded: u64 = self
             .forwards
             .iter()
@@ -249,6 +263,22 @@ impl NatSettings {
         }
     }
 
+    fn check_blocks(&self) -> Result<(), SettingsError> {
+        let Some(blocks) = self.blocks else {
+            return Ok(());
+        };
+        if self.deterministic.is_some() {
+            return Err(SettingsError::BlocksAndDeterministic);
+        }
+        if blocks.size < SMALLEST_BLOCK || self.usable_ports().len() == 0 {
+            return Err(SettingsError::BlockSize(blocks.size));
+        }
+        if !(1..=MOST_BLOCKS).contains(&blocks.most) {
+            return Err(SettingsError::BlocksOfHost(blocks.most));
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         self.check_external()?;
         self.check_static()?;
@@ -267,6 +297,7 @@ impl NatSettings {
         if usable.len() == 0 {
             return Err(SettingsError::NoPorts);
         }
+        self.check_blocks()?;
         let Timeouts {
             udp,
             ref udp_to_port,
@@ -470,6 +501,24 @@ mod tests {
         );
         assert_eq!(refused(|s| s.ports.clear()), NoPorts);
         assert_eq!(refused(|s| s.reserved_ports.push(0..=32767)), NoPorts);
+        let blocks = |size, most| {
+            move |s: &mut NatSettings| {
+                let hold = PortBlocks::default();
+                s.blocks = Some(PortBlocks { size, most, ..hold });
+            }
+        };
+        assert_eq!(refused(blocks(15, 1)), BlockSize(15));
+        assert_eq!(refused(blocks(31_745, 1)), BlockSize(31_745));
+        assert_eq!(refused(blocks(16, 0)), BlocksOfHost(0));
+        assert_eq!(refused(blocks(16, 257)), BlocksOfHost(257));
+        let both = |s: &mut NatSettings| {
+            blocks(16, 1)(s);
+            s.deterministic = Some(Deterministic {
+                inside: vec![Ipv4Addr::new(10, 0, 0, 2)..=Ipv4Addr::new(10, 0, 0, 9)],
+                ports_per_host: None,
+            });
+        };
+        assert_eq!(refused(both), BlocksAndDeterministic);
         let range = |first, last| PortRange { first, last };
         assert_eq!(refused(|s| s.ports.push(0..=5)), range(0, 5));
         #[expect(clippy::reversed_empty_ranges)]

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use super::blocks::{MOST_BLOCKS, SMALLEST_BLOCK};
 use super::deterministic::TooFewPorts;
 use super::settings::{HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES};
 
@@ -55,6 +56,18 @@ pub enum SettingsError {
     /// Too few ports for inside hosts that are to have their own.
     #[error(transparent)]
     TooFewPorts(#[from] TooFewPorts),
+    /// Blocks are too small, or larger than every range of ports.
+    #[error(
+        "blocks of {0} ports are impossible; give {min} or more, and no more than one of the ranges of external ports has",
+        min = SMALLEST_BLOCK
+    )]
+    BlockSize(u16),
+    /// Inside hosts may have no block, or too many.
+    #[error("{0} blocks of an inside host are impossible; give 1 to {max}", max = MOST_BLOCKS)]
+    BlocksOfHost(u16),
+    /// Inside hosts have ports of their own and get blocks too.
+    #[error("ports are given by the deterministic scheme or in blocks; choose one")]
+    BlocksAndDeterministic,
     /// A forward is impossible or meets another one.
     #[error(
         "ports {}-{} of {external} can't be forwarded; give TCP or UDP ports from 1 to 65535 that are not forwarded already, and single \
