@@ -203,7 +203,7 @@ pub(super) fn read(
             .choice("refusal", &REFUSALS, source)
             .unwrap_or(Refusal::Prohibited),
         timeouts,
-        log: log::read(table, source),
+        log: log::read(table, blocks.is_some(), source),
     })
 }
 

@@ -270,7 +270,11 @@ fn channels_are_checked() {
     let log = |text: &str| problem(&format!("{own}[channel.log]\n{text}"));
     assert!(log("").contains("5:1: log: tells nobody; expected `file`"));
     assert!(log("file = \"nat.log\"\n").contains("found \"nat.log\"; expected the absolute path"));
-    assert!(log("file = \"-\"\nevents = [\"mapping\"]\n").contains("expected \"mappings\", \"sessions\" or"));
+    assert!(
+        log("file = \"-\"\nevents = [\"mapping\"]\n")
+            .contains("expected \"mappings\", \"sessions\", \"blocks\" or")
+    );
+    assert!(log("file = \"-\"\nevents = \"blocks\"\n").contains("with [channel.blocks] only"));
     assert!(log("file = \"-\"\nbuffer = 5\n").contains("1024 to 16777216"));
     assert!(log("file = \"-\"\nfiles = 5\n").contains("did you mean `file`?"));
     let ipfix = |text: &str| log(&format!("[channel.log.ipfix]\n{text}"));
@@ -315,6 +319,20 @@ fn blocks_of_ports_are_checked() {
         ..PortBlocks::default()
     };
     assert_eq!(nat.blocks, Some(expected));
+
+    // With blocks, mappings are in the log by choice only.
+    let logged = |text: &str| {
+        let log = format!("size = 64\n[channel.log]\nfile = \"-\"\n{text}");
+        let config = parse(&format!("{interface}{}", blocks(&log))).unwrap();
+        let ChannelKind::Nat(nat) = &config.channels[0].kind else {
+            panic!("no translator");
+        };
+        let selection = nat.log.as_ref().unwrap().selection;
+        (selection.mappings, selection.blocks)
+    };
+    assert_eq!(logged(""), (false, true));
+    assert_eq!(logged("events = [\"blocks\", \"mappings\"]\n"), (true, true));
+    assert_eq!(logged("events = \"limits\"\n"), (false, false));
 }
 
 /// RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-2, RFC 7857 §2.2.

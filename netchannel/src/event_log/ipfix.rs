@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
-use crate::channel::nat::{Event, LimitReached, Protocol, Translation};
+use crate::channel::nat::{Event, LimitReached, PortBlock, Protocol, Translation};
 use crate::drop_reason::DropReason;
 use crate::packet::protocol;
 
@@ -33,6 +33,10 @@ mod element {
     pub(super) const NAT_POOL_ID: u16 = 283;
     pub(super) const NAT_POOL_NAME: u16 = 284;
     pub(super) const OBSERVATION_TIME_MILLISECONDS: u16 = 323;
+    pub(super) const PORT_RANGE_START: u16 = 361;
+    pub(super) const PORT_RANGE_END: u16 = 362;
+    pub(super) const PORT_RANGE_STEP_SIZE: u16 = 363;
+    pub(super) const PORT_RANGE_NUM_PORTS: u16 = 364;
     pub(super) const NAT_INSTANCE_ID: u16 = 463;
     pub(super) const NAT_QUOTA_EXCEEDED_EVENT: u16 = 466;
     pub(super) const MAX_SESSION_ENTRIES: u16 = 471;
@@ -50,6 +54,8 @@ mod nat_event {
     pub(super) const NAT44_BIB_DELETE: u8 = 9;
     pub(super) const PORTS_EXHAUSTED: u8 = 12;
     pub(super) const QUOTA_EXCEEDED: u8 = 13;
+    pub(super) const PORT_BLOCK_ALLOCATE: u8 = 16;
+    pub(super) const PORT_BLOCK_FREE: u8 = 17;
 }
 
 /// Values of natQuotaExceededEvent.
@@ -179,7 +185,24 @@ static NOT_SENT: Template = Template {
     elements: &[EXPORTING_PROCESS_ID, NOT_SENT_FLOW_TOTAL_COUNT],
 };
 
-static TEMPLATES: [&Template; 7] = [
+/// An inside host got a block of ports, or lost it.
+static PORT_BLOCK: Template = Template {
+    id: 265,
+    scope: 0,
+    elements: &[
+        OBSERVATION_TIME_MILLISECONDS,
+        NAT_EVENT,
+        NAT_INSTANCE_ID,
+        SOURCE_IPV4_ADDRESS,
+        POST_NAT_SOURCE_IPV4_ADDRESS,
+        PORT_RANGE_START,
+        PORT_RANGE_END,
+        PORT_RANGE_STEP_SIZE,
+        PORT_RANGE_NUM_PORTS,
+    ],
+};
+
+static TEMPLATES: [&Template; 8] = [
     &MAPPING,
     &WITH_DESTINATION,
     &ADDRESSES_EXHAUSTED,
@@ -187,6 +210,7 @@ static TEMPLATES: [&Template; 7] = [
     &SESSION_QUOTA,
     &MAPPING_QUOTA,
     &HOST_QUOTA,
+    &PORT_BLOCK,
 ];
 static OPTIONS_TEMPLATES: [&Template; 2] = [&POOL_NAME, &NOT_SENT];
 
@@ -197,7 +221,11 @@ fn length(element: u16) -> u16 {
         SOURCE_TRANSPORT_PORT
         | DESTINATION_TRANSPORT_PORT
         | POST_NAPT_SOURCE_TRANSPORT_PORT
-        | POST_NAPT_DESTINATION_TRANSPORT_PORT => 2,
+        | POST_NAPT_DESTINATION_TRANSPORT_PORT
+        | PORT_RANGE_START
+        | PORT_RANGE_END
+        | PORT_RANGE_STEP_SIZE
+        | PORT_RANGE_NUM_PORTS => 2,
         NOT_SENT_FLOW_TOTAL_COUNT | OBSERVATION_TIME_MILLISECONDS => 8,
         NAT_POOL_NAME => VARIABLE,
         // Addresses, numbers and counts.
@@ -216,6 +244,8 @@ struct Values<'a> {
     inside: (Ipv4Addr, u16),
     external: (Ipv4Addr, u16),
     remote: (Ipv4Addr, u16),
+    /// First and last port of a block.
+    ports: (u16, u16),
     quota: u32,
     bound: u32,
     not_sent: u64,
@@ -234,6 +264,7 @@ impl Values<'_> {
             inside: NONE,
             external: NONE,
             remote: NONE,
+            ports: (0, 0),
             quota: 0,
             bound: 0,
             not_sent: 0,
@@ -257,6 +288,11 @@ impl Values<'_> {
             DESTINATION_TRANSPORT_PORT | POST_NAPT_DESTINATION_TRANSPORT_PORT => {
                 out.extend(self.remote.1.to_be_bytes());
             }
+            PORT_RANGE_START => out.extend(self.ports.0.to_be_bytes()),
+            PORT_RANGE_END => out.extend(self.ports.1.to_be_bytes()),
+            // Every port between them.
+            PORT_RANGE_STEP_SIZE => out.extend(1u16.to_be_bytes()),
+            PORT_RANGE_NUM_PORTS => out.extend((self.ports.1 - self.ports.0 + 1).to_be_bytes()),
             NAT_QUOTA_EXCEEDED_EVENT => out.extend(self.quota.to_be_bytes()),
             MAX_SESSION_ENTRIES | MAX_BIB_ENTRIES | MAX_ENTRIES_PER_USER => {
                 out.extend(self.bound.to_be_bytes())
@@ -310,11 +346,25 @@ impl<'a> DataRecord<'a> {
                 },
             })
         };
+        let of_block = |event, block: &PortBlock| {
+            Some(Self {
+                template: &PORT_BLOCK,
+                values: Values {
+                    event,
+                    inside: (block.host, 0),
+                    external: (block.external, 0),
+                    ports: (block.first, block.last),
+                    ..values
+                },
+            })
+        };
         match event {
             Event::MappingCreated(translation) => translated(nat_event::NAT44_BIB_CREATE, translation),
             Event::MappingDeleted(translation, _) => translated(nat_event::NAT44_BIB_DELETE, translation),
             Event::SessionCreated(translation) => translated(nat_event::NAT44_SESSION_CREATE, translation),
             Event::SessionDeleted(translation, _) => translated(nat_event::NAT44_SESSION_DELETE, translation),
+            Event::BlockAllocated(block) => of_block(nat_event::PORT_BLOCK_ALLOCATE, block),
+            Event::BlockReleased(block) => of_block(nat_event::PORT_BLOCK_FREE, block),
             Event::LimitReached(reached) => Self::of_limit(reached, values),
         }
     }
@@ -355,6 +405,7 @@ impl<'a> DataRecord<'a> {
             (
                 DropReason::NatHostMappingLimit
                 | DropReason::NatHostSessionLimit
+                | DropReason::NatHostBlockLimit
                 | DropReason::NatMappingSessionLimit,
                 _,
             ) => quota(quota::ENTRIES_PER_USER, &HOST_QUOTA),

@@ -73,6 +73,27 @@ fn rfc_8158_t1_sessions_byte_for_byte() {
     assert_eq!(message, expected(0, 257, &record(5, &rest)));
 }
 
+/// 8158-t3: natEvent 16 and 17; every port from the first to the last.
+#[test]
+fn rfc_8158_t3_blocks_of_ports_byte_for_byte() {
+    let block = PortBlock {
+        host: Ipv4Addr::new(10, 0, 0, 2),
+        external: Ipv4Addr::new(198, 51, 100, 1),
+        first: 0x0800,
+        last: 0x09ff,
+    };
+    let message = message_of(&[Event::BlockAllocated(block), Event::BlockReleased(block)]);
+    let block = [10, 0, 0, 2, 198, 51, 100, 1, 8, 0, 9, 0xff, 0, 1, 2, 0];
+    let records = [record(16, &block), record(17, &block)].concat();
+    assert_eq!(message, expected(0, 265, &records));
+    let mut template = Vec::new();
+    put_template(&PORT_BLOCK, &mut template);
+    let elements = template[4..]
+        .chunks(4)
+        .map(|field| u16::from_be_bytes([field[0], field[1]]));
+    assert!(elements.eq([323, 230, 463, 8, 225, 361, 362, 363, 364]));
+}
+
 /// 8158-t4 and 8158-q: exhaustion names the pool or the address, quotas their bound.
 #[test]
 fn rfc_8158_t4_and_q_limits_byte_for_byte() {
@@ -108,6 +129,7 @@ fn rfc_8158_t4_and_q_limits_byte_for_byte() {
             record(13, &[quota(2), bound].concat()),
         ),
         (reached(NatHostMappingLimit, None), 262, record(13, &of_host)),
+        (reached(NatHostBlockLimit, None), 262, record(13, &of_host)),
         (reached(NatHostSessionLimit, None), 262, record(13, &of_host)),
         (reached(NatMappingSessionLimit, None), 262, record(13, &of_host)),
     ] {

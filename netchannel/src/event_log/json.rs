@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::channel::nat::{EndReason, Event, Translation};
+use crate::channel::nat::{EndReason, Event, PortBlock, Translation};
 
 /// One line.
 #[derive(Debug, Default, Serialize)]
@@ -23,6 +23,8 @@ pub(super) struct Line<'a> {
     inside: Option<SocketAddrV4>,
     #[serde(skip_serializing_if = "Option::is_none")]
     external: Option<External>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<SocketAddrV4>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +71,12 @@ impl<'a> Line<'a> {
             reason: reason.map(EndReason::name),
             ..Self::about_log(time, channel, event)
         };
+        let of_block = |event, block: &PortBlock| Self {
+            host: Some(block.host),
+            external: Some(External::Address(block.external)),
+            ports: Some(format!("{}-{}", block.first, block.last)),
+            ..Self::about_log(time, channel, event)
+        };
         match event {
             Event::MappingCreated(translation) => translated("mapping-created", translation, None),
             Event::MappingDeleted(translation, reason) => {
@@ -78,6 +86,8 @@ impl<'a> Line<'a> {
             Event::SessionDeleted(translation, reason) => {
                 translated("session-deleted", translation, Some(*reason))
             }
+            Event::BlockAllocated(block) => of_block("block-allocated", block),
+            Event::BlockReleased(block) => of_block("block-released", block),
             Event::LimitReached(reached) => Self {
                 limit: Some(reached.limit.name()),
                 protocol: Some(reached.protocol.name()),
@@ -135,6 +145,16 @@ mod tests {
         assert_eq!(
             line(&Event::SessionDeleted(session, EndReason::Deleted)),
             r#"{"time":"2026-05-03T03:09:37.042Z","channel":"internet","event":"session-deleted","protocol":"udp","inside":"10.0.0.2:5000","external":"198.51.100.1:2000","remote":"192.0.2.9:53","reason":"deleted"}"#
+        );
+        let block = PortBlock {
+            host: Ipv4Addr::new(10, 0, 0, 2),
+            external: Ipv4Addr::new(198, 51, 100, 1),
+            first: 2048,
+            last: 2559,
+        };
+        assert_eq!(
+            line(&Event::BlockAllocated(block)),
+            r#"{"time":"2026-05-03T03:09:37.042Z","channel":"internet","event":"block-allocated","host":"10.0.0.2","external":"198.51.100.1","ports":"2048-2559"}"#
         );
         let reached = LimitReached {
             limit: DropReason::NatPortsExhausted,

@@ -11,6 +11,7 @@
 //! | `mapping-deleted` | the same and `reason`: `expired`, `closed` (TCP) or `deleted` (by the operator) |
 //! | `session-created` | `protocol`, `inside`, `external`; `remote` only if `log_destinations` |
 //! | `session-deleted` | the same and `reason` |
+//! | `block-allocated`, `block-released` | `host`, `external` (the address), `ports`: the first and the last |
 //! | `limit-reached` | `limit` (as in `netchannel show drops`), `protocol`, `host`, `external` (the one address that is out of ports), `bound`, `refused` |
 //! | `records-lost` | `count`: records that found no room since the last such line |
 //! | `log-started`, `log-stopped` | none |

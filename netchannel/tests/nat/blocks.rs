@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use netchannel::channel::nat::{NatSettings, PortBlocks};
+use netchannel::channel::nat::{Event, NatSettings, PortBlock, PortBlocks, Selection};
 use netchannel::drop_reason::DropReason;
 use serde_json::json;
 
@@ -55,6 +55,41 @@ fn rfc_6888_14_a_host_has_its_ports_in_blocks() {
         nat.detail("/blocks"),
         json!({ "size": 100, "most_per_host": 2, "count": 10, "given": 6, "held": 0 })
     );
+}
+
+/// 6888-14: a block is one record, however many mappings it is for, and so is its end, after it was held.
+#[test]
+fn rfc_6888_14_a_block_is_one_record() {
+    let selection = Selection {
+        mappings: false,
+        ..Selection::default()
+    };
+    let (mut nat, mut recording) = NatBox::recorded(blocks, selection, 64);
+    let mut records = |nat: &NatBox| {
+        let now = nat.test.now;
+        let fresh: Vec<_> = std::iter::from_fn(|| recording.next()).collect();
+        assert!(fresh.iter().all(|record| record.time == now), "{fresh:?}");
+        fresh.into_iter().map(|record| record.event).collect::<Vec<_>>()
+    };
+    let of = |external: SocketAddrV4| PortBlock {
+        host: host("10.0.0.2"),
+        external: *external.ip(),
+        first: block(external),
+        last: block(external) + 99,
+    };
+    let externals: Vec<_> = (0..100)
+        .map(|port| nat.open(Body::Udp, inside(0, 5000 + port), at(SERVER)))
+        .collect();
+    assert_eq!(records(&nat), [Event::BlockAllocated(of(externals[0]))]);
+    let second = nat.open(Body::Udp, inside(0, 6000), at(SERVER));
+    assert_eq!(records(&nat), [Event::BlockAllocated(of(second))]);
+    nat.wait(300);
+    assert_eq!(records(&nat), []);
+    nat.wait(120);
+    let mut released = records(&nat);
+    released.sort_by_key(|event| *event != Event::BlockReleased(of(externals[0])));
+    let expected = [externals[0], second].map(|external| Event::BlockReleased(of(external)));
+    assert_eq!(released, expected);
 }
 
 /// 6888-4, 6888-11: no more blocks than a host may have; it is told, and others go on.

@@ -1,8 +1,12 @@
 //! Who gets which block of external ports, and when it is taken back.
 
+use std::net::Ipv4Addr;
+
 use super::address_set::AddressId;
+use super::events::PortBlock;
 use super::flow::{Endpoint, Protocol};
 use super::mapping::Mappings;
+use super::ports::Span;
 use super::settings::Pooling;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
@@ -47,15 +51,13 @@ impl Mappings {
     }
 
     /// Counts a mapping in its host's blocks.
-    pub(super) fn add_to_block(&mut self, address: AddressId, port: u16, host: u32) {
-        if let Some(blocks) = &mut self.blocks {
-            let owner = self.hosts.get_mut(host);
-            if blocks
-                .add_mapping((address, port), host, &mut owner.first_block)
-                .is_some()
-            {
-                owner.blocks += 1;
-            }
+    pub(super) fn add_to_block(&mut self, address: AddressId, port: u16, host: u32, now: Time) {
+        let Some(blocks) = &mut self.blocks else { return };
+        let owner = self.hosts.get_mut(host);
+        if let Some(ports) = blocks.add_mapping((address, port), host, &mut owner.first_block) {
+            owner.blocks += 1;
+            let block = port_block(owner.inside, self.pool.address(address), ports);
+            self.events.block_allocated(block, now);
         }
     }
 
@@ -76,11 +78,22 @@ impl Mappings {
                 return;
             };
             let owner = self.hosts.get_mut(host);
-            if blocks.release(&mut owner.first_block).is_some() {
+            if let Some((address, ports)) = blocks.release(&mut owner.first_block) {
                 owner.blocks -= 1;
+                let block = port_block(owner.inside, self.pool.address(address), ports);
+                self.events.block_released(block, now);
                 self.hosts.forget_if_idle(host, now);
             }
         }
+    }
+}
+
+fn port_block(host: Ipv4Addr, external: Ipv4Addr, (first, last): Span) -> PortBlock {
+    PortBlock {
+        host,
+        external,
+        first,
+        last,
     }
 }
 
@@ -92,7 +105,6 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use std::collections::{BTreeMap, BTreeSet};
-    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     const REMOTE: Endpoint = Endpoint {

@@ -99,14 +99,6 @@ pub(super) struct Block {
     newer: BlockId,
 }
 
-/// A block that its host has no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Released {
-    pub(super) host: u32,
-    pub(super) address: AddressId,
-    pub(super) ports: Span,
-}
-
 /// The blocks of all addresses. Everything is O(1) but for what is said.
 pub(super) struct Blocks {
     settings: PortBlocks,
@@ -317,8 +309,8 @@ impl Blocks {
         (oldest.until <= now || self.held > self.settings.hold_count).then_some(oldest.host)
     }
 
-    /// Takes that block from its host, whose first block is `first`.
-    pub(super) fn release(&mut self, first: &mut BlockId) -> Option<Released> {
+    /// Takes that block from its host, whose first block is `first`. Returns what it was.
+    pub(super) fn release(&mut self, first: &mut BlockId) -> Option<(AddressId, Span)> {
         let index = self.oldest;
         if index == NONE {
             return None;
@@ -330,10 +322,6 @@ impl Blocks {
         at.given[usize::from(block.number)] = NONE;
         at.free.put(block.number);
         self.with_room.insert(block.address);
-        Some(Released {
-            host: block.host,
-            address: block.address,
-            ports: self.span(&block),
-        })
+        Some((block.address, self.span(&block)))
     }
 }

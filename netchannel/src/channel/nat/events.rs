@@ -34,6 +34,10 @@ pub enum Event {
     SessionCreated(Translation),
     /// It is no more.
     SessionDeleted(Translation, EndReason),
+    /// An inside host got a block of ports; its mappings have ports of its blocks only.
+    BlockAllocated(PortBlock),
+    /// It has it no more.
+    BlockReleased(PortBlock),
     /// Mappings or sessions were refused for want of room (RFC 6888 REQ-11 (C)).
     LimitReached(LimitReached),
 }
@@ -50,6 +54,19 @@ pub struct Translation {
     /// The outside endpoint: only if destinations are recorded (RFC 6888 REQ-12), and, for a mapping, only as far as the
     /// mapping depends on it.
     pub remote: Option<SocketAddrV4>,
+}
+
+/// Ports of an external address that are one inside host's, of all protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortBlock {
+    /// The inside host.
+    pub host: Ipv4Addr,
+    /// The external address.
+    pub external: Ipv4Addr,
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
 }
 
 /// Why a mapping or session ended.
@@ -98,6 +115,8 @@ pub struct Selection {
     pub mappings: bool,
     /// Sessions that come and go.
     pub sessions: bool,
+    /// Blocks of ports that come and go.
+    pub blocks: bool,
     /// Limits that are reached.
     pub limits: bool,
     /// Whether the outside endpoints are told too. RFC 6888 REQ-12 asks not to.
@@ -109,6 +128,7 @@ impl Default for Selection {
         Self {
             mappings: true,
             sessions: false,
+            blocks: true,
             limits: true,
             destinations: false,
         }
@@ -219,6 +239,18 @@ impl Events {
         if let Some(recorder) = self.selected(|selection| selection.sessions) {
             let translation = of_session(mapping, session, recorder.selection.destinations);
             recorder.put(Event::SessionDeleted(translation, reason), now);
+        }
+    }
+
+    pub(super) fn block_allocated(&mut self, block: PortBlock, now: Time) {
+        if let Some(recorder) = self.selected(|selection| selection.blocks) {
+            recorder.put(Event::BlockAllocated(block), now);
+        }
+    }
+
+    pub(super) fn block_released(&mut self, block: PortBlock, now: Time) {
+        if let Some(recorder) = self.selected(|selection| selection.blocks) {
+            recorder.put(Event::BlockReleased(block), now);
         }
     }
 

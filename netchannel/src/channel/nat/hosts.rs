@@ -19,7 +19,7 @@ const MOST_LINGERING: usize = 4096;
 /// One inside host, or subscriber.
 #[derive(Debug)]
 pub(super) struct Host {
-    inside: Ipv4Addr,
+    pub(super) inside: Ipv4Addr,
     /// The external address of its first mapping.
     pub(super) address: Option<AddressId>,
     /// Blocks of ports that it has, and the head of their list.

@@ -205,7 +205,7 @@ impl Mappings {
         let host = self
             .hosts
             .add_mapping(host, inside.address, Some(address), protocol, now);
-        self.add_to_block(address, external.port, host);
+        self.add_to_block(address, external.port, host, now);
         let key = self.key(protocol, inside, remote);
         let index = self.add(
             Mapping {

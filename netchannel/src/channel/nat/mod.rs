@@ -48,7 +48,7 @@ mod unsolicited;
 pub use blocks::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
 pub use deterministic::{Deterministic, HostPorts, PortScheme, TooFewPorts};
 pub use events::{
-    EndReason, Event, LimitReached, Record, Recorder, Recording, Selection, Translation, recording,
+    EndReason, Event, LimitReached, PortBlock, Record, Recorder, Recording, Selection, Translation, recording,
 };
 pub use flow::{PerProtocol, Protocol};
 pub use forwards::Forward;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
+use super::blocks::{Blocks, PortBlocks};
 use super::events::LimitReached;
 use super::flow::Protocol;
 use super::limits::Pace;
@@ -47,6 +48,7 @@ fn key(reached: &LimitReached) -> Key {
         DropReason::NatHostMappingLimit
         | DropReason::NatHostSessionLimit
         | DropReason::NatHostRateLimit
+        | DropReason::NatHostBlockLimit
         | DropReason::NatMappingSessionLimit => Some(reached.host),
         _ => reached.external,
     };
@@ -155,6 +157,11 @@ impl Mappings {
             DropReason::NatHostMappingLimit => (self.hosts.reached(number, protocol), None),
             DropReason::NatHostRateLimit => (of_hosts.new_mappings_per_second, None),
             DropReason::NatMappingSessionLimit => (self.sessions_per_mapping, None),
+            DropReason::NatHostBlockLimit => {
+                let blocks = self.blocks.as_ref().map(Blocks::settings);
+                let ports = |blocks: &PortBlocks| u32::from(blocks.size) * u32::from(blocks.most);
+                (blocks.map_or(0, ports), None)
+            }
             DropReason::NatPortsExhausted => {
                 let paired = number.and_then(|host| self.hosts.get(host).address);
                 let external = paired.map(|address| self.pool.address(address));

@@ -16,7 +16,7 @@ use crate::channel::nat::Selection;
 /// The port that IANA gave to IPFIX.
 const IPFIX_PORT: u16 = 4739;
 
-const EVENTS: [&str; 3] = ["mappings", "sessions", "limits"];
+const EVENTS: [&str; 4] = ["mappings", "sessions", "blocks", "limits"];
 
 const DEFAULT_TEMPLATE_INTERVAL: Duration = Duration::from_secs(60);
 const LONGEST_TEMPLATE_INTERVAL: Duration = Duration::from_secs(86_400);
@@ -65,18 +65,29 @@ pub struct Ipfix {
     pub message_size: u16,
 }
 
-pub(super) fn read(table: &Section<'_, '_>, source: &mut Source<'_>) -> Option<NatLog> {
+/// `in_blocks`: inside hosts get their ports in blocks. A record for each of these is enough to tell who had a port.
+pub(super) fn read(table: &Section<'_, '_>, in_blocks: bool, source: &mut Source<'_>) -> Option<NatLog> {
     let table = table.table("log", &schema::LOG, source)?;
     if table.value("file").is_none() && table.value("ipfix").is_none() {
         let message = "tells nobody; expected `file`, or a [channel.log.ipfix], or both";
         source.error(&table.span, "log", message);
     }
-    let mut selection = Selection::default();
+    let mut selection = Selection {
+        mappings: !in_blocks,
+        blocks: in_blocks,
+        ..Selection::default()
+    };
     if let Some(events) = table.list("events", &one_of(EVENTS), source, event) {
         let has = |event| events.iter().any(|wanted| *wanted.get_ref() == event);
         selection.mappings = has("mappings");
         selection.sessions = has("sessions");
         selection.limits = has("limits");
+        selection.blocks = has("blocks");
+        if selection.blocks && !in_blocks {
+            let message = "there are none; expected \"blocks\" with [channel.blocks] only";
+            let span = table.key_span("events").unwrap_or(table.span.clone());
+            source.error(&span, "events", message);
+        }
     }
     selection.destinations = table.boolean("log_destinations", false, source);
     Some(NatLog {
