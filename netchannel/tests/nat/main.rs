@@ -7,6 +7,8 @@ mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;
+mod expiry;
+mod flood;
 mod fragments;
 mod harness;
 mod icmp;

@@ -374,6 +374,7 @@ impl Netchannel for Nat {
     }
 
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>) {
+        self.table.start_burst();
         if self.table.session_count() > CACHED_SESSIONS {
             for packet in burst.iter() {
                 self.table.prefetch(context.note(packet));

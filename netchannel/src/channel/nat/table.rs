@@ -24,6 +24,8 @@ const TIMERS_PER_OPENING: usize = 2;
 const MOST_CLOSED_BY_LOOKUP: usize = 64;
 /// Timers that are looked at when there is no room for what is opened.
 const TIMERS_WHEN_FULL: usize = 64;
+/// What both may clear away in one burst: less than a tick does. The packets of the burst wait for it.
+const MOST_CLEARED_PER_BURST: usize = 2048;
 
 struct SessionKey {
     mapping: u32,
@@ -67,6 +69,8 @@ pub(super) struct Table {
     refresh_inbound: bool,
     /// By protocol: whether the sessions of an address have to be known.
     filtering: PerProtocol<Filtering>,
+    /// What is left of [`MOST_CLEARED_PER_BURST`].
+    clearing: usize,
     /// Sessions that there may be.
     limit: usize,
     limit_per_mapping: u32,
@@ -93,6 +97,7 @@ impl Table {
             timeouts: settings.timeouts.clone(),
             refresh_inbound: settings.refresh_inbound,
             filtering: settings.filtering,
+            clearing: MOST_CLEARED_PER_BURST,
             limit,
             limit_per_mapping: settings.sessions_per_mapping,
             limit_for_outside: limit - limit / 4,
@@ -219,7 +224,7 @@ impl Table {
     /// Whether a mapping has a session that lives. The last one that does not takes the mapping with it. If a great many have just ended, it
     /// is left to the timers to clear them away: no packet waits for that, and until then the mapping counts as alive.
     fn has_session(&mut self, mapping: u32, now: Time) -> bool {
-        for _ in 0..MOST_CLOSED_BY_LOOKUP {
+        for _ in 0..self.lookup_may_close() {
             // The list ends with this loop: `if_alive` takes what has ended out of it.
             let Mapping {
                 sessions,
@@ -229,6 +234,7 @@ impl Table {
             if self.if_alive(first_session, now).is_some() {
                 return true;
             }
+            self.clearing = self.clearing.saturating_sub(1);
             if sessions == 1 {
                 return false;
             }
@@ -236,12 +242,29 @@ impl Table {
         true
     }
 
+    /// Another burst begins.
+    #[inline]
+    pub(super) fn start_burst(&mut self) {
+        self.clearing = MOST_CLEARED_PER_BURST;
+    }
+
+    /// Sessions that one lookup may clear away: at least one, as the first one that it looks at must be right.
+    fn lookup_may_close(&self) -> usize {
+        self.clearing.clamp(1, MOST_CLOSED_BY_LOOKUP)
+    }
+
     /// Whether a mapping has a session with this outside address, at any port. Only for filtering that asks for it. O(1).
     pub(super) fn knows_peer(&mut self, mapping: u32, address: Ipv4Addr, now: Time) -> bool {
-        (0..MOST_CLOSED_BY_LOOKUP).any(|_| {
-            self.first_of_peer(mapping, address)
-                .is_some_and(|first| self.if_alive(first, now).is_some())
-        })
+        for _ in 0..self.lookup_may_close() {
+            let Some(first) = self.first_of_peer(mapping, address) else {
+                return false;
+            };
+            if self.if_alive(first, now).is_some() {
+                return true;
+            }
+            self.clearing = self.clearing.saturating_sub(1);
+        }
+        false
     }
 
     fn first_of_peer(&self, mapping: u32, address: Ipv4Addr) -> Option<u32> {
@@ -265,7 +288,9 @@ impl Table {
             Ok(session) => Ok(session),
             Err(_) => {
                 // Perhaps what has reached its timeout takes the room.
-                self.expire(now, TIMERS_WHEN_FULL);
+                let limit = self.clearing.min(TIMERS_WHEN_FULL);
+                self.clearing -= limit;
+                self.expire(now, limit);
                 self.try_open_outbound(protocol, inside, remote, now)
                     .inspect_err(|&limit| self.mappings.refused(limit, protocol, inside.address, now))
             }
