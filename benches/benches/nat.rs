@@ -70,16 +70,20 @@ fn known_session(criterion: &mut Criterion) {
                 let mut bench = Bench::new(nat(64, 1 << 20, |_| {}), 2 << 20, rules);
                 let numbers = (0..flows).chain(0..flows.next_multiple_of(BURST as u32) - flows);
                 let mut senders: Vec<Sender> = numbers.map(endpoint).map(Sender::new).collect();
-                senders
-                    .chunks(BURST)
-                    .for_each(|burst| bench.carry_from(burst, now));
+                for burst in senders.chunks(BURST) {
+                    bench.carry_from(burst, now);
+                }
                 senders.shuffle(&mut StdRng::seed_from_u64(3));
                 (bench, senders)
             });
-            bencher.iter(|| {
-                now = now + Duration::from_micros(4);
-                bench.carry_from(&senders[next..next + BURST], now);
-                next = (next + BURST) % senders.len();
+            bencher.iter_custom(|iterations| {
+                let burst = |_| {
+                    now = now + Duration::from_micros(4);
+                    let burst = &senders[next..next + BURST];
+                    next = (next + BURST) % senders.len();
+                    bench.carry_from(burst, now)
+                };
+                (0..iterations).map(burst).sum()
             });
         });
     }
@@ -104,9 +108,12 @@ fn new_session(criterion: &mut Criterion) {
         let step = Duration::from_secs(1) / (WINDOW / BURST as u32);
         group.bench_function(BenchmarkId::from_parameter(fill), |bencher| {
             let bench = state.get_or_insert_with(|| filled(ADDRESSES, WINDOW * 2, fill));
-            bencher.iter(|| {
-                now = now + step;
-                bench.carry_from(bursts.next().unwrap_or_default(), now);
+            bencher.iter_custom(|iterations| {
+                let burst = |_| {
+                    now = now + step;
+                    bench.carry_from(bursts.next().unwrap_or_default(), now)
+                };
+                (0..iterations).map(burst).sum()
             });
         });
     }
@@ -134,9 +141,9 @@ fn filled(addresses: u32, spare: u32, fill: u32) -> Bench {
             memory_box::packet_to((host, 1024 + (number % 16) as u16), 1024)
         })
         .collect();
-    stays
-        .chunks(BURST)
-        .for_each(|burst| bench.carry(burst, Time::from_secs(1)));
+    for burst in stays.chunks(BURST) {
+        bench.carry(burst, Time::from_secs(1));
+    }
     bench
 }
 
@@ -159,9 +166,9 @@ fn expiry(criterion: &mut Criterion) {
                     // What is left ends too, then all of them are opened again and end together.
                     now = now + Duration::from_secs(1000);
                     (0..FLOWS / 1000).for_each(|_| bench.dispatcher.tick(now));
-                    senders
-                        .chunks(BURST)
-                        .for_each(|burst| bench.carry_from(burst, now));
+                    for burst in senders.chunks(BURST) {
+                        bench.carry_from(burst, now);
+                    }
                     now = now + Duration::from_secs(301);
                 }
                 ticks += 1;

@@ -78,6 +78,7 @@ pub mod drop_reason;
 pub mod event_log;
 pub mod interface;
 pub mod measure;
+mod memory;
 pub mod network;
 pub mod packet;
 pub mod port;

@@ -3,8 +3,10 @@
 use std::ops::Add;
 use std::time::Duration;
 
+use zerocopy::FromZeros;
+
 /// A point in time: nanoseconds since an arbitrary start. It never runs backwards and wraps after 584 years.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromZeros)]
 pub struct Time(u64);
 
 impl Time {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
 
 use classifier::Rule;
 use netchannel::channel::{ChannelId, Netchannel};
@@ -101,27 +102,31 @@ impl Bench {
         }
     }
 
-    /// One burst in by `lan`, which leaves by `wan`.
-    pub(crate) fn carry(&mut self, packets: &[Vec<u8>], now: Time) {
+    /// One burst in by `lan`, which leaves by `wan`: how long that took, without the wires.
+    pub(crate) fn carry(&mut self, packets: &[Vec<u8>], now: Time) -> Duration {
         for packet in packets {
             assert!(self.lan.send(packet));
         }
-        assert_eq!(self.dispatcher.poll(now).unwrap(), packets.len());
-        let sent = self.wan.take_sent();
-        assert_eq!(sent.len(), packets.len());
-        drop::<Vec<Frame>>(sent);
+        self.poll(packets.len(), now)
     }
 
     /// One burst of packets from these senders, as `carry`. The packets are made of one, so that their memory is not what is measured.
-    pub(crate) fn carry_from(&mut self, senders: &[Sender], now: Time) {
+    pub(crate) fn carry_from(&mut self, senders: &[Sender], now: Time) -> Duration {
         for sender in senders {
             sender.write(&mut self.template);
             assert!(self.lan.send(&self.template));
         }
-        assert_eq!(self.dispatcher.poll(now).unwrap(), senders.len());
+        self.poll(senders.len(), now)
+    }
+
+    fn poll(&mut self, packets: usize, now: Time) -> Duration {
+        let start = Instant::now();
+        let received = self.dispatcher.poll(now).unwrap();
+        let elapsed = start.elapsed();
         let sent = self.wan.take_sent();
-        assert_eq!(sent.len(), senders.len());
+        assert_eq!((received, sent.len()), (packets, packets));
         drop::<Vec<Frame>>(sent);
+        elapsed
     }
 }
 

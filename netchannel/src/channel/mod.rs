@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use serde_json::Value;
+use zerocopy::FromZeros;
 
 use crate::control::report::Mapping;
 use crate::dispatch::Context;
@@ -22,7 +23,7 @@ use crate::packet::Packet;
 use crate::time::Time;
 
 /// Number of a channel in its registry, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromZeros)]
 pub struct ChannelId(pub u16);
 
 /// Why a channel could not start.

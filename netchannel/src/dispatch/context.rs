@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::core::Core;
-use super::flow_table::FlowKey;
 use super::icmp_error::{IcmpError, Undelivered};
 use super::routing::{Departure, Way};
 use crate::drop_reason::DropReason;
@@ -57,18 +56,13 @@ impl<'a> Context<'a> {
     /// What this channel noted about the packet's flow, 0 if nothing.
     #[inline]
     pub fn note(&mut self, packet: &Packet) -> u64 {
-        let key = FlowKey::of(&packet.headers, packet.interface);
-        self.core
-            .flows
-            .flow_of(packet.flow, &key)
-            .map_or(0, |flow| flow.note)
+        self.core.flows.flow_mut(packet.flow).map_or(0, |flow| flow.note)
     }
 
     /// Notes something about the packet's flow, to be found again with its next packet. The table may forget it.
     #[inline]
     pub fn set_note(&mut self, packet: &Packet, note: u64) {
-        let key = FlowKey::of(&packet.headers, packet.interface);
-        if let Some(flow) = self.core.flows.flow_of(packet.flow, &key) {
+        if let Some(flow) = self.core.flows.flow_mut(packet.flow) {
             flow.note = note;
         }
     }
@@ -172,7 +166,8 @@ impl<'a> Context<'a> {
     /// where it was.
     #[inline]
     pub fn send(&mut self, packet: Packet, departure: &Departure) {
-        self.core.send(packet, departure);
+        let Packet { frame, headers, .. } = packet;
+        self.core.send(frame, &headers, departure);
     }
 
     /// Sends a packet as it is by an interface: for channels that make the Ethernet header themselves, or swap it.

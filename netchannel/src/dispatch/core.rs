@@ -5,14 +5,15 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::flow_table::{FlowKey, FlowTable};
+use super::flow_key::FlowKey;
+use super::flow_table::FlowTable;
 use super::icmp_error::{self, About, IcmpError};
 use super::routing::{self, Departure, NextHop, Resolve, Way};
 use super::{ethernet, fragment};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::interface::{Interface, InterfaceId, Interfaces, PortId};
 use crate::network::{MacAddress, NetworkReader};
-use crate::packet::{Packet, checksum};
+use crate::packet::{Headers, Packet, checksum};
 use crate::port::{Frame, FramePool};
 use crate::time::Time;
 
@@ -284,26 +285,31 @@ impl Core {
         }
     }
 
-    /// See [`Context::send`](super::Context::send).
+    /// See [`Context::send`](super::Context::send). `headers` are those of the frame.
     #[inline]
-    pub(crate) fn send(&mut self, packet: Packet, departure: &Departure) {
-        let Packet {
-            mut frame, headers, ..
-        } = packet;
+    pub(crate) fn send(&mut self, mut frame: Frame, headers: &Headers, departure: &Departure) {
         let network = usize::from(headers.network);
         decrement_ttl(&mut frame.bytes_mut()[network..], headers.is_ipv4());
-        let too_big = headers.network_len() > usize::from(departure.mtu);
-        if too_big && frame.set_len(usize::from(headers.end)).is_err() {
+        let egress = self.interfaces.get(departure.interface);
+        if headers.network_len() > usize::from(departure.mtu) {
+            return self.send_too_big(frame, headers, departure);
+        }
+        match ethernet::encapsulate(&mut frame, network, egress, departure) {
+            Ok(_) => self.outputs[usize::from(egress.port.0)].push(frame),
+            Err(_) => self.drop(frame, DropReason::TooBig),
+        }
+    }
+
+    /// Sends a packet that does not fit in fragments.
+    #[cold]
+    fn send_too_big(&mut self, mut frame: Frame, headers: &Headers, departure: &Departure) {
+        if frame.set_len(usize::from(headers.end)).is_err() {
             return self.drop(frame, DropReason::Truncated);
         }
         let egress = self.interfaces.get(departure.interface);
-        let Ok(network) = ethernet::encapsulate(&mut frame, network, egress, departure) else {
-            return self.drop(frame, DropReason::TooBig);
-        };
-        if too_big {
-            self.send_fragments(frame, network, departure);
-        } else {
-            self.transmit(frame, departure.interface);
+        match ethernet::encapsulate(&mut frame, usize::from(headers.network), egress, departure) {
+            Ok(network) => self.send_fragments(frame, network, departure),
+            Err(_) => self.drop(frame, DropReason::TooBig),
         }
     }
 
@@ -334,16 +340,18 @@ impl Core {
 
 #[inline]
 fn decrement_ttl(ip: &mut [u8], is_ipv4: bool) {
+    let Some(ip) = ip.first_chunk_mut::<20>() else {
+        return;
+    };
     if is_ipv4 {
         let old = u16::from_be_bytes([ip[8], ip[9]]);
-        let new = old - 0x0100;
-        ip[8] = (new >> 8) as u8;
-        let field = [ip[10], ip[11]];
+        ip[8] = ip[8].wrapping_sub(1);
+        let new = u16::from_be_bytes([ip[8], ip[9]]);
         let sum = checksum::Delta::NONE
             .word(old, new)
-            .apply(u16::from_be_bytes(field));
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+            .apply(u16::from_be_bytes([ip[10], ip[11]]));
+        [ip[10], ip[11]] = sum.to_be_bytes();
     } else {
-        ip[7] -= 1;
+        ip[7] = ip[7].wrapping_sub(1);
     }
 }

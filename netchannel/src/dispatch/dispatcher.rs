@@ -5,7 +5,8 @@ use std::io;
 use super::context::Context;
 use super::core::{Core, KernelPath, Totals};
 use super::dimensions::Arrival;
-use super::flow_table::{FlowKey, FlowPlace, FlowTable};
+use super::flow_key::PackedKey;
+use super::flow_table::{FlowId, FlowTable, Sought};
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::RuleSet;
@@ -69,19 +70,13 @@ pub struct Dispatcher {
     transmit_drops: Vec<u64>,
     /// Kept from burst to burst, so that none of them allocates.
     frames: Vec<Frame>,
-    /// The burst once it is parsed, kept for the same reason.
-    arrived: Vec<Arrived>,
+    /// The burst once it is parsed, and where the flows of its packets would be; kept for the same reason.
+    arrived: Vec<Packet>,
+    sought: Vec<Sought>,
+    /// The channels of the burst's packets.
+    decided: Vec<ChannelId>,
     /// Channels that have packets in this burst.
     busy: Vec<ChannelId>,
-}
-
-/// A packet whose flow is not known yet.
-struct Arrived {
-    frame: Frame,
-    headers: Headers,
-    interface: InterfaceId,
-    /// Where its flow would be.
-    place: FlowPlace,
 }
 
 impl Dispatcher {
@@ -130,6 +125,8 @@ impl Dispatcher {
             rules,
             frames: Vec::with_capacity(BURST),
             arrived: Vec::with_capacity(BURST),
+            sought: Vec::with_capacity(BURST),
+            decided: Vec::with_capacity(BURST),
             busy: Vec::new(),
         })
     }
@@ -169,14 +166,11 @@ impl Dispatcher {
             self.admit(frame, port);
         }
         self.frames = frames;
-        let mut arrived = std::mem::take(&mut self.arrived);
-        for one in &arrived {
-            self.core.flows.prefetch(one.place);
+        for sought in &self.sought {
+            self.core.flows.prefetch(sought);
         }
-        for one in arrived.drain(..) {
-            self.classify(one, now);
-        }
-        self.arrived = arrived;
+        self.classify(now);
+        self.hand_out();
         self.process(now);
         self.transmit(now);
         received
@@ -191,76 +185,104 @@ impl Dispatcher {
     }
 
     /// Parses a frame, and drops what is not for anybody here.
-    #[inline]
-    fn admit(&mut self, mut frame: Frame, port: PortId) {
-        let headers = match Headers::parse(frame.bytes()) {
-            Ok(headers) => headers,
-            Err(error) => return self.core.drop(frame, error.into()),
+    #[inline(always)]
+    fn admit(&mut self, frame: Frame, port: PortId) {
+        self.arrived.push(Packet {
+            frame,
+            headers: Headers::EMPTY,
+            interface: InterfaceId(0),
+            flow: FlowId::UNKNOWN,
+        });
+        if let Err(reason) = self.look_at_last(port)
+            && let Some(packet) = self.arrived.pop()
+        {
+            self.core.drop(packet.frame, reason);
+        }
+    }
+
+    /// Parses the frame that arrived last.
+    #[inline(always)]
+    fn look_at_last(&mut self, port: PortId) -> Result<(), DropReason> {
+        let Some(Packet {
+            frame,
+            headers,
+            interface,
+            ..
+        }) = self.arrived.last_mut()
+        else {
+            return Ok(());
         };
-        let Some(interface) = self.core.interfaces.by_arrival(port, headers.vlan) else {
-            return self.core.drop(frame, DropReason::UnknownVlan);
-        };
-        if !self.any_destination && !self.core.is_for_us(frame.bytes(), interface) {
-            return self.core.drop(frame, DropReason::OtherHost);
+        headers.read(frame.bytes())?;
+        *interface = self
+            .core
+            .interfaces
+            .by_arrival(port, headers.vlan)
+            .ok_or(DropReason::UnknownVlan)?;
+        if !self.any_destination && !self.core.is_for_us(frame.bytes(), *interface) {
+            return Err(DropReason::OtherHost);
         }
         if self.partial_checksums[usize::from(port.0)] {
-            complete_checksum(frame.bytes_mut(), &headers);
+            complete_checksum(frame.bytes_mut(), headers);
         }
-        let place = self.core.flows.seek(&FlowKey::of(&headers, interface));
-        self.arrived.push(Arrived {
-            frame,
-            headers,
-            interface,
-            place,
-        });
+        let key = PackedKey::of(frame.bytes(), headers, *interface);
+        self.sought.push(self.core.flows.seek(key));
+        Ok(())
     }
 
-    /// Finds out which channel a packet goes to.
-    #[inline]
-    fn classify(&mut self, arrived: Arrived, now: Time) {
-        let Arrived {
-            frame,
-            headers,
-            interface,
-            place,
-        } = arrived;
-        let key = FlowKey::of(&headers, interface);
-        let id = self.core.flows.find_at(place, &key).unwrap_or_else(|| {
-            let role = self.core.interfaces.get(interface).role;
-            let arrival = Arrival {
-                frame: frame.bytes(),
-                headers: &headers,
-                interface,
+    /// Finds out which channel each packet of the burst goes to.
+    fn classify(&mut self, now: Time) {
+        let Self {
+            core,
+            channels,
+            rules,
+            ..
+        } = self;
+        for (packet, sought) in self.arrived.iter_mut().zip(self.sought.drain(..)) {
+            packet.flow = core.flows.find(&sought).unwrap_or_else(|| {
+                let role = core.interfaces.get(packet.interface).role;
+                let arrival = Arrival {
+                    frame: packet.frame.bytes(),
+                    headers: &packet.headers,
+                    interface: packet.interface,
+                };
+                let channel = rules.decide(&arrival, role);
+                channels.entry(channel).counters.flows += 1;
+                core.flows.open(&sought, channel, now)
+            });
+            let length = packet.frame.len() as u64;
+            let Some(flow) = core.flows.flow_mut(packet.flow) else {
+                unreachable!("the flow was found or opened just now");
             };
-            let channel = self.rules.decide(&arrival, role);
-            self.channels.entry(channel).counters.flows += 1;
-            self.core.flows.open(key, channel, now)
-        });
-        let flow = self.core.flows.flow_mut(id);
-        flow.packets += 1;
-        flow.bytes += frame.len() as u64;
-        flow.last_seen = now;
-        let channel = flow.channel;
-        self.enqueue(
-            Packet {
-                frame,
-                headers,
-                interface,
-                flow: id,
-            },
-            channel,
-        );
+            flow.packets += 1;
+            flow.bytes += length;
+            flow.last_seen = now;
+            let channel = flow.channel;
+            channels.entry(channel).count(length);
+            self.decided.push(channel);
+        }
     }
 
-    #[inline]
-    fn enqueue(&mut self, packet: Packet, channel: ChannelId) {
-        let entry = self.channels.entry(channel);
-        entry.counters.packets += 1;
-        entry.counters.bytes += packet.frame.len() as u64;
-        if entry.burst.is_empty() {
-            self.busy.push(channel);
+    /// Gives the burst to its channels.
+    fn hand_out(&mut self) {
+        let Some(&first) = self.decided.first() else {
+            return;
+        };
+        if self.decided.iter().all(|&channel| channel == first) {
+            // As most bursts are: nothing has to be moved.
+            self.busy.push(first);
+            std::mem::swap(&mut self.channels.entry(first).burst, &mut self.arrived);
+        } else {
+            let mut arrived = std::mem::take(&mut self.arrived);
+            for (packet, &channel) in arrived.drain(..).zip(&self.decided) {
+                let burst = &mut self.channels.entry(channel).burst;
+                if burst.is_empty() {
+                    self.busy.push(channel);
+                }
+                burst.push(packet);
+            }
+            self.arrived = arrived;
         }
-        entry.burst.push(packet);
+        self.decided.clear();
     }
 
     /// Lets the channels work on what is queued for them.
@@ -295,9 +317,11 @@ impl Dispatcher {
     fn settle(&mut self, now: Time) {
         let ready = self.core.settle(now);
         for packet in ready {
-            let key = FlowKey::of(&packet.headers, packet.interface);
-            let channel = match self.core.flows.find(&key) {
-                Some(flow) => self.core.flows.flow_mut(flow).channel,
+            let key = PackedKey::of(packet.frame.bytes(), &packet.headers, packet.interface);
+            let flows = &mut self.core.flows;
+            let flow = flows.find(&flows.seek(key));
+            let channel = match flow.and_then(|flow| flows.flow_mut(flow)) {
+                Some(flow) => flow.channel,
                 None => {
                     let role = self.core.interfaces.get(packet.interface).role;
                     let arrival = Arrival {

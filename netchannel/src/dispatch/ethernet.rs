@@ -10,8 +10,25 @@ use crate::port::{Frame, FrameTooSmall};
 ///
 /// # Errors
 /// If a tag more does not fit in the frame.
-#[inline]
+#[inline(always)]
 pub(crate) fn encapsulate(
+    frame: &mut Frame,
+    network: usize,
+    egress: &Interface,
+    departure: &Departure,
+) -> Result<usize, FrameTooSmall> {
+    if network == ETHERNET_HEADER && egress.vlan == VlanTags::default() {
+        // No tags came and none leave: the Ethernet type stays.
+        if let Some(addresses) = frame.bytes_mut().first_chunk_mut::<12>() {
+            addresses[0..6].copy_from_slice(&departure.destination);
+            addresses[6..12].copy_from_slice(&departure.source);
+        }
+        return Ok(network);
+    }
+    set_tags(frame, network, egress, departure)
+}
+
+fn set_tags(
     frame: &mut Frame,
     network: usize,
     egress: &Interface,

@@ -1,90 +1,20 @@
 //! The flow table: one exact-match entry in front of the classifier says which channel a flow belongs to and what that
 //! channel noted about it. Bounded, owned by one worker, stamped with the rule set's generation.
 
-use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::hash::{BuildHasher, Hasher};
 
 use ahash::RandomState;
 use classifier::prefetch::prefetch_address;
+use zerocopy::FromZeros;
 
+use super::flow_key::{FlowKey, Ipv4Key, Ipv6Key, PackedKey};
 use crate::channel::ChannelId;
-use crate::interface::InterfaceId;
-use crate::packet::{Fragment, Headers, Transport};
+use crate::memory::ZeroedArray;
 use crate::time::Time;
 
-/// What makes two packets one flow: arrival interface, addresses, protocol and ports (or ICMP identifier), and what of a datagram or
-/// which ICMP message they are, for rules may tell these apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowKey {
-    /// Source address.
-    pub source: IpAddr,
-    /// Destination address.
-    pub destination: IpAddr,
-    /// Source port; the identifier of an ICMP query; 0 if there is none.
-    pub source_port: u16,
-    /// Destination port; the identifier of the reply to an ICMP query; 0 if there is none.
-    pub destination_port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// The interface that the packets arrive on.
-    pub interface: InterfaceId,
-    /// Type and code of an ICMP message that is no query, the type in the upper byte; else 0.
-    pub message: u16,
-    /// Which part of a datagram the packets are.
-    pub fragment: Fragment,
-}
-
-impl Hash for FlowKey {
-    /// In as few pieces as there are: the hash is made for each packet.
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match (self.source, self.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                state.write_u64(u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits()));
-            }
-            (source, destination) => {
-                for address in [source, destination] {
-                    match address {
-                        IpAddr::V4(address) => state.write_u32(address.to_bits()),
-                        IpAddr::V6(address) => state.write_u128(address.to_bits()),
-                    }
-                }
-            }
-        }
-        // Messages have no ports.
-        let ports = u64::from(self.source_port) << 48 | u64::from(self.destination_port | self.message) << 32;
-        let part = (self.fragment as u64) << 24;
-        state.write_u64(ports | part | u64::from(self.interface.0) << 8 | u64::from(self.protocol));
-    }
-}
-
-impl FlowKey {
-    /// The key of a parsed packet.
-    #[inline]
-    pub fn of(headers: &Headers, interface: InterfaceId) -> Self {
-        let (source_port, destination_port) = headers.ports();
-        let message = match headers.transport {
-            Transport::Icmp { kind, code } => u16::from_be_bytes([kind, code]),
-            _ => 0,
-        };
-        Self {
-            source: headers.source,
-            destination: headers.destination,
-            source_port,
-            destination_port,
-            protocol: headers.protocol,
-            interface,
-            message,
-            fragment: headers.fragment,
-        }
-    }
-}
-
 /// One flow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromZeros)]
 pub struct Flow {
-    /// The channel that its packets go to.
-    pub channel: ChannelId,
     /// What the channel noted about the flow, 0 at first. The entry may be replaced at any time, so the note must be something
     /// that the channel can check and make anew.
     pub note: u64,
@@ -94,23 +24,39 @@ pub struct Flow {
     pub bytes: u64,
     /// When the last packet came.
     pub last_seen: Time,
+    /// The channel that its packets go to.
+    pub channel: ChannelId,
 }
 
-/// Where a flow is in the table; good until the next flow is opened.
+/// A flow in the table, which may have taken its place from another one, or lost it since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowId(u32);
-
-/// Where a flow is, if it is in the table.
-#[derive(Clone, Copy)]
-pub(crate) struct FlowPlace {
-    bucket: usize,
-    tag: u8,
+pub struct FlowId {
+    place: u32,
+    /// That of the entry: which of the flows it is that were ever there.
+    stamp: u32,
 }
 
-struct Entry {
-    key: FlowKey,
-    generation: u64,
-    flow: Flow,
+impl FlowId {
+    /// The flow of a packet that was not looked for as yet.
+    pub(crate) const UNKNOWN: Self = Self {
+        place: u32::MAX,
+        stamp: 0,
+    };
+    /// Set in the places of IPv6 flows.
+    const IPV6: u32 = 1 << 31;
+}
+
+/// A flow's key, and where it is if it is in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought {
+    key: PackedKey,
+    place: Place,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    bucket: u32,
+    tag: u8,
 }
 
 /// Entries that share a hash bucket: the bound on what a lookup can cost.
@@ -119,123 +65,119 @@ const WAYS: usize = 8;
 /// A set-associative table of flows: a lookup looks at one bucket of 8 entries, and a flow that finds its bucket full takes the
 /// place of the one that was silent longest. Hashes are keyed with a secret, so that nobody outside can fill a chosen bucket.
 pub struct FlowTable {
-    /// A byte of each entry's hash, 0 for a free entry: most lookups read just these and one entry.
-    tags: Vec<[u8; WAYS]>,
-    entries: Vec<Option<Entry>>,
+    ipv4: Set<Ipv4Key>,
+    ipv6: Set<Ipv6Key>,
     hasher: RandomState,
-    generation: u64,
+    /// Never 0, which is the generation of entries that were never used.
+    generation: u32,
+}
+
+/// An entry for IPv4 is one cache line.
+#[derive(Clone, Copy, FromZeros)]
+#[repr(C, align(64))]
+struct Entry<K> {
+    key: K,
+    flow: Flow,
+    generation: u32,
+    /// How often the entry was taken.
+    stamp: u32,
+}
+
+impl<K> Entry<K> {
+    fn new(key: K, flow: Flow, generation: u32) -> Self {
+        Self {
+            key,
+            flow,
+            generation,
+            stamp: 0,
+        }
+    }
+}
+
+/// The flows of one IP version.
+struct Set<K> {
+    /// A byte of each entry's hash, 0 for a free entry: most lookups read just these and one entry.
+    tags: ZeroedArray<[u8; WAYS]>,
+    entries: ZeroedArray<Entry<K>>,
     occupied: usize,
     /// Flows that took the place of another one.
     replaced: u64,
 }
 
-impl FlowTable {
-    /// A table for `capacity` flows, rounded up to a power of two, at least 8. It takes some 120 bytes a flow at once.
-    pub fn new(capacity: usize) -> Self {
-        let buckets = capacity.div_ceil(WAYS).next_power_of_two();
+impl<K: Copy + PartialEq + FromZeros> Set<K> {
+    fn new(buckets: usize) -> Self {
         Self {
-            tags: vec![[0; WAYS]; buckets],
-            entries: std::iter::repeat_with(|| None).take(buckets * WAYS).collect(),
-            hasher: RandomState::new(),
-            generation: 0,
+            tags: ZeroedArray::new(buckets),
+            entries: ZeroedArray::new(buckets * WAYS),
             occupied: 0,
             replaced: 0,
         }
     }
 
-    /// Makes all entries stale: each flow is classified anew with its next packet. O(1).
-    pub fn invalidate(&mut self) {
-        self.generation += 1;
+    #[inline(always)]
+    fn place(&self, hash: u64) -> Place {
+        let bucket = (hash as usize & (self.tags.len() - 1)) as u32;
+        prefetch_address(&raw const self.tags[bucket as usize]);
+        // 0 marks a free entry.
+        let tag = (hash >> 56) as u8 | 1;
+        Place { bucket, tag }
     }
 
-    /// Entries in use, stale ones included.
-    pub fn len(&self) -> usize {
-        self.occupied
+    /// Marks the entries of a bucket with this tag, and now and then another one too, by the highest bit of their bytes.
+    #[inline(always)]
+    fn candidates(&self, Place { bucket, tag }: Place) -> u64 {
+        const LOWEST: u64 = u64::from_ne_bytes([1; WAYS]);
+        // Where the tags are equal the difference has a byte of zeros, which a borrow turns into ones.
+        let difference = u64::from_le_bytes(self.tags[bucket as usize]) ^ (LOWEST * u64::from(tag));
+        difference.wrapping_sub(LOWEST) & !difference & LOWEST << 7
     }
 
-    /// Whether no entry is in use.
-    pub fn is_empty(&self) -> bool {
-        self.occupied == 0
+    /// The number of the first entry that `candidates` marks, if it marks any.
+    #[inline(always)]
+    fn first(bucket: u32, candidates: u64) -> usize {
+        bucket as usize * WAYS + candidates.trailing_zeros() as usize / 8
     }
 
-    /// Entries that there is room for.
-    pub fn capacity(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Flows that took the place of another one because their bucket was full.
-    pub fn replaced(&self) -> u64 {
-        self.replaced
-    }
-
-    /// Where a key's flow would be. Starts to load what tells whether it is there.
-    #[inline]
-    pub(crate) fn seek(&self, key: &FlowKey) -> FlowPlace {
-        let (bucket, tag) = self.place(key);
-        prefetch_address(&raw const self.tags[bucket]);
-        FlowPlace { bucket, tag }
-    }
-
-    /// Starts to load the flow that is probably there.
-    #[inline]
-    pub(crate) fn prefetch(&self, place: FlowPlace) {
-        let tags = &self.tags[place.bucket];
-        if let Some(way) = tags.iter().position(|&tag| tag == place.tag) {
-            let entry = &raw const self.entries[place.bucket * WAYS + way];
-            // An entry is two cache lines.
+    #[inline(always)]
+    fn prefetch(&self, place: Place) {
+        let candidates = self.candidates(place);
+        if let Some(entry) = self.entries.get(Self::first(place.bucket, candidates)) {
             prefetch_address(entry);
-            prefetch_address(entry.wrapping_byte_add(64));
         }
     }
 
-    #[inline]
-    fn place(&self, key: &FlowKey) -> (usize, u8) {
-        let hash = self.hasher.hash_one(key);
-        // 0 marks a free entry.
-        let tag = (hash >> 56) as u8 | 1;
-        (hash as usize & (self.tags.len() - 1), tag)
-    }
-
-    /// The flow of this key, if there is one that the present rule set decided. O(1).
-    #[inline]
-    pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
-        let (bucket, tag) = self.place(key);
-        self.find_at(FlowPlace { bucket, tag }, key)
-    }
-
-    /// The same, where `seek` said that it would be.
-    #[inline]
-    pub(crate) fn find_at(&self, FlowPlace { bucket, tag }: FlowPlace, key: &FlowKey) -> Option<FlowId> {
-        for (way, &candidate) in self.tags[bucket].iter().enumerate() {
-            if candidate == tag {
-                let index = bucket * WAYS + way;
-                if let Some(entry) = &self.entries[index]
-                    && entry.key == *key
-                    && entry.generation == self.generation
-                {
-                    return Some(FlowId(index as u32));
-                }
+    #[inline(always)]
+    fn find(&self, place: Place, key: &K, generation: u32) -> Option<FlowId> {
+        let mut candidates = self.candidates(place);
+        while candidates != 0 {
+            let index = Self::first(place.bucket, candidates);
+            let entry = &self.entries[index];
+            if entry.key == *key && entry.generation == generation {
+                return Some(FlowId {
+                    place: index as u32,
+                    stamp: entry.stamp,
+                });
             }
+            candidates &= candidates - 1;
         }
         None
     }
 
-    /// Opens a flow, or decides a stale one anew. O(1).
-    pub fn open(&mut self, key: FlowKey, channel: ChannelId, now: Time) -> FlowId {
-        let (bucket, tag) = self.place(&key);
-        let start = bucket * WAYS;
-        let mut victim = start;
+    fn open(&mut self, Place { bucket, tag }: Place, mut entry: Entry<K>) -> FlowId {
+        let start = bucket as usize * WAYS;
+        let mut victim = 0;
         let mut victim_rank = (u8::MAX, Time::MAX);
-        for index in start..start + WAYS {
+        for (way, &used) in self.tags[bucket as usize].iter().enumerate() {
+            let old = &self.entries[start + way];
             // The entry itself, then a free one, then a stale one, then the one that was silent longest.
-            let rank = match &self.entries[index] {
-                Some(entry) if entry.key == key => (0, Time::ZERO),
-                None => (1, Time::ZERO),
-                Some(entry) if entry.generation != self.generation => (2, Time::ZERO),
-                Some(entry) => (3, entry.flow.last_seen),
+            let rank = match used {
+                0 => (1, Time::ZERO),
+                _ if old.key == entry.key => (0, Time::ZERO),
+                _ if old.generation != entry.generation => (2, Time::ZERO),
+                _ => (3, old.flow.last_seen),
             };
             if rank < victim_rank {
-                victim = index;
+                victim = way;
                 victim_rank = rank;
             }
         }
@@ -244,62 +186,171 @@ impl FlowTable {
             3 => self.replaced += 1,
             _ => {}
         }
-        self.tags[bucket][victim - start] = tag;
-        self.entries[victim] = Some(Entry {
-            key,
-            generation: self.generation,
-            flow: Flow {
-                channel,
-                note: 0,
-                packets: 0,
-                bytes: 0,
-                last_seen: now,
-            },
-        });
-        FlowId(victim as u32)
-    }
-
-    /// The flow at this place.
-    ///
-    /// # Panics
-    /// If none was ever opened there: an id comes from `find` or `open`, and entries are replaced but never emptied.
-    #[inline]
-    pub fn flow_mut(&mut self, id: FlowId) -> &mut Flow {
-        match &mut self.entries[id.0 as usize] {
-            Some(entry) => &mut entry.flow,
-            None => unreachable!("flow ids are given out for entries in use, which stay in use"),
+        self.tags[bucket as usize][victim] = tag;
+        let place = start + victim;
+        entry.stamp = self.entries[place].stamp.wrapping_add(1);
+        self.entries[place] = entry;
+        FlowId {
+            place: place as u32,
+            stamp: entry.stamp,
         }
     }
 
-    /// The flow at this place if it is still that of `key`: a burst may have replaced it since it was found.
-    #[inline]
-    pub fn flow_of(&mut self, id: FlowId, key: &FlowKey) -> Option<&mut Flow> {
-        match &mut self.entries[id.0 as usize] {
-            Some(entry) if entry.key == *key => Some(&mut entry.flow),
-            _ => None,
+    #[inline(always)]
+    fn flow_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+        let entry = self.entries.get_mut((id.place & !FlowId::IPV6) as usize)?;
+        (entry.stamp == id.stamp).then_some(&mut entry.flow)
+    }
+
+    fn iter(&self, generation: u32) -> impl Iterator<Item = (&K, &Flow)> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.generation == generation)
+            .map(|entry| (&entry.key, &entry.flow))
+    }
+}
+
+fn of_ipv6(id: FlowId) -> FlowId {
+    FlowId {
+        place: id.place | FlowId::IPV6,
+        ..id
+    }
+}
+
+impl FlowTable {
+    /// A table for `capacity` flows of each IP version, rounded up to a power of two, at least 8. It takes 65 bytes an IPv4 flow and 129
+    /// an IPv6 one, as they come.
+    pub fn new(capacity: usize) -> Self {
+        let buckets = capacity.div_ceil(WAYS).next_power_of_two();
+        Self {
+            ipv4: Set::new(buckets),
+            ipv6: Set::new(buckets),
+            hasher: RandomState::new(),
+            generation: 1,
+        }
+    }
+
+    /// Makes all entries stale: each flow is classified anew with its next packet. O(1).
+    pub fn invalidate(&mut self) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+    }
+
+    /// Entries in use, stale ones included.
+    pub fn len(&self) -> usize {
+        self.ipv4.occupied + self.ipv6.occupied
+    }
+
+    /// Whether no entry is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Entries that there is room for, of each IP version.
+    pub fn capacity(&self) -> usize {
+        self.ipv4.entries.len()
+    }
+
+    /// Flows that took the place of another one because their bucket was full.
+    pub fn replaced(&self) -> u64 {
+        self.ipv4.replaced + self.ipv6.replaced
+    }
+
+    /// Where a key's flow would be. Starts to load what tells whether it is there.
+    #[inline(always)]
+    pub(crate) fn seek(&self, key: PackedKey) -> Sought {
+        let mut hasher = self.hasher.build_hasher();
+        let place = match &key {
+            PackedKey::V4(key) => {
+                key.words().iter().for_each(|&word| hasher.write_u64(word));
+                self.ipv4.place(hasher.finish())
+            }
+            PackedKey::V6(key) => {
+                key.words().iter().for_each(|&word| hasher.write_u64(word));
+                self.ipv6.place(hasher.finish())
+            }
+        };
+        Sought { key, place }
+    }
+
+    /// Starts to load the flow that is probably there.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, sought: &Sought) {
+        match sought.key {
+            PackedKey::V4(_) => self.ipv4.prefetch(sought.place),
+            PackedKey::V6(_) => self.ipv6.prefetch(sought.place),
+        }
+    }
+
+    /// The flow that was sought, if there is one that the present rule set decided. O(1).
+    #[inline(always)]
+    pub(crate) fn find(&self, sought: &Sought) -> Option<FlowId> {
+        let Sought { key, place } = sought;
+        match key {
+            PackedKey::V4(key) => self.ipv4.find(*place, key, self.generation),
+            PackedKey::V6(key) => self.ipv6.find(*place, key, self.generation).map(of_ipv6),
+        }
+    }
+
+    /// Opens a flow, or decides a stale one anew. O(1).
+    pub(crate) fn open(&mut self, sought: &Sought, channel: ChannelId, now: Time) -> FlowId {
+        let flow = Flow {
+            note: 0,
+            packets: 0,
+            bytes: 0,
+            last_seen: now,
+            channel,
+        };
+        match sought.key {
+            PackedKey::V4(key) => self
+                .ipv4
+                .open(sought.place, Entry::new(key, flow, self.generation)),
+            PackedKey::V6(key) => of_ipv6(
+                self.ipv6
+                    .open(sought.place, Entry::new(key, flow, self.generation)),
+            ),
+        }
+    }
+
+    /// The flow, if no other one has taken its place since it was found.
+    #[inline(always)]
+    pub(crate) fn flow_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+        if id.place & FlowId::IPV6 == 0 {
+            self.ipv4.flow_mut(id)
+        } else {
+            self.ipv6.flow_mut(id)
         }
     }
 
     /// All flows that the present rule set decided, with their keys.
-    pub fn iter(&self) -> impl Iterator<Item = (&FlowKey, &Flow)> {
-        self.entries
-            .iter()
-            .flatten()
-            .filter(|entry| entry.generation == self.generation)
-            .map(|entry| (&entry.key, &entry.flow))
+    pub fn iter(&self) -> impl Iterator<Item = (FlowKey, &Flow)> {
+        let ipv4 = self.ipv4.iter(self.generation);
+        let ipv6 = self.ipv6.iter(self.generation);
+        ipv4.map(|(key, flow)| (key.unpack(), flow))
+            .chain(ipv6.map(|(key, flow)| (key.unpack(), flow)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interface::InterfaceId;
+    use crate::packet::Fragment;
     use proptest::prelude::*;
     use std::collections::HashMap;
+    use std::net::{IpAddr, Ipv6Addr};
 
+    /// Half of them of each IP version.
     fn key(number: u16) -> FlowKey {
+        let (source, destination) = if number.is_multiple_of(2) {
+            let source = IpAddr::from([10, 0, (number >> 8) as u8, number as u8]);
+            (source, IpAddr::from([192, 0, 2, 1]))
+        } else {
+            let source = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number));
+            (source.into(), Ipv6Addr::LOCALHOST.into())
+        };
         FlowKey {
-            source: IpAddr::from([10, 0, (number >> 8) as u8, number as u8]),
-            destination: IpAddr::from([192, 0, 2, 1]),
+            source,
+            destination,
             source_port: number,
             destination_port: 80,
             protocol: 6,
@@ -309,48 +360,86 @@ mod tests {
         }
     }
 
+    impl FlowTable {
+        fn open_key(&mut self, number: u16, channel: u16, now: Time) -> FlowId {
+            let sought = self.seek(PackedKey::from(&key(number)));
+            self.open(&sought, ChannelId(channel), now)
+        }
+
+        fn find_key(&self, number: u16) -> Option<FlowId> {
+            self.find(&self.seek(PackedKey::from(&key(number))))
+        }
+    }
+
+    #[test]
+    fn an_entry_is_a_cache_line() {
+        assert_eq!(size_of::<Entry<Ipv4Key>>(), 64);
+        assert_eq!(size_of::<Entry<Ipv6Key>>(), 128);
+    }
+
     #[test]
     fn a_full_bucket_replaces_the_flow_that_was_silent_longest() {
         let mut table = FlowTable::new(8);
         for number in 0..8 {
-            table.open(key(number), ChannelId(0), Time::from_secs(u64::from(number)));
+            table.open_key(2 * number, 0, Time::from_secs(u64::from(number)));
         }
-        let touched = table.find(&key(0)).unwrap();
-        table.flow_mut(touched).last_seen = Time::from_secs(100);
-        table.open(key(8), ChannelId(0), Time::from_secs(101));
-        assert!(table.find(&key(1)).is_none());
-        assert!(table.find(&key(0)).is_some());
+        let touched = table.find_key(0).unwrap();
+        table.flow_mut(touched).unwrap().last_seen = Time::from_secs(100);
+        table.open_key(16, 0, Time::from_secs(101));
+        assert!(table.find_key(2).is_none());
+        assert!(table.find_key(0).is_some());
         assert_eq!((table.len(), table.capacity(), table.replaced()), (8, 8, 1));
     }
 
     #[test]
     fn a_new_rule_set_makes_every_flow_be_decided_again() {
         let mut table = FlowTable::new(64);
-        table.open(key(1), ChannelId(1), Time::ZERO);
+        for number in [1, 2] {
+            table.open_key(number, 1, Time::ZERO);
+        }
         table.invalidate();
-        assert!(table.find(&key(1)).is_none());
-        table.open(key(1), ChannelId(2), Time::ZERO);
-        let id = table.find(&key(1)).unwrap();
-        assert_eq!(table.flow_mut(id).channel, ChannelId(2));
-        assert_eq!(table.len(), 1);
+        for number in [1, 2] {
+            assert!(table.find_key(number).is_none());
+            table.open_key(number, 2, Time::ZERO);
+            let id = table.find_key(number).unwrap();
+            assert_eq!(table.flow_mut(id).unwrap().channel, ChannelId(2));
+        }
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_flow_is_not_taken_for_the_one_that_replaced_it() {
+        let mut table = FlowTable::new(8);
+        let id = table.open_key(0, 0, Time::ZERO);
+        for number in 1..=8 {
+            table.open_key(2 * number, 0, Time::from_secs(1));
+        }
+        assert!(table.flow_mut(id).is_none());
+        assert!(table.flow_mut(FlowId::UNKNOWN).is_none());
     }
 
     proptest! {
-        /// A found flow is always the one that was opened last under its key, and the bound holds.
+        /// A found flow is always the one that was opened last under its key, the bound holds, and all flows are listed.
         #[test]
         fn agrees_with_a_map(operations in proptest::collection::vec((0u16..200, any::<bool>(), 0u16..4), 1..500)) {
             let mut table = FlowTable::new(64);
             let mut model = HashMap::new();
             for (step, (number, open, channel)) in operations.into_iter().enumerate() {
                 if open {
-                    table.open(key(number), ChannelId(channel), Time::from_secs(step as u64));
+                    table.open_key(number, channel, Time::from_secs(step as u64));
                     model.insert(number, channel);
-                    prop_assert!(table.find(&key(number)).is_some());
+                    prop_assert!(table.find_key(number).is_some());
                 }
-                if let Some(id) = table.find(&key(number)) {
-                    prop_assert_eq!(Some(&table.flow_mut(id).channel.0), model.get(&number));
+                if let Some(id) = table.find_key(number) {
+                    prop_assert_eq!(Some(&table.flow_mut(id).unwrap().channel.0), model.get(&number));
                 }
-                prop_assert!(table.len() <= table.capacity());
+                prop_assert!(table.len() <= 2 * table.capacity());
+            }
+            prop_assert_eq!(table.iter().count(), table.len());
+            for (listed, flow) in table.iter() {
+                let number = listed.source_port;
+                prop_assert_eq!(listed, key(number));
+                prop_assert_eq!(Some(&flow.channel.0), model.get(&number));
             }
         }
     }

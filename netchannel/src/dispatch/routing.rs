@@ -7,7 +7,7 @@ use crate::interface::{InterfaceId, Interfaces};
 use crate::network::{Forwarding, InterfaceIndex, MacAddress, Neighbour, NeighbourState, Network, RouteKind};
 
 /// The way out of the box towards a next hop, complete: good until the network changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Departure {
     /// The interface that packets leave by.
     pub interface: InterfaceId,

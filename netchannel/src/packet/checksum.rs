@@ -9,6 +9,25 @@ pub fn sum(bytes: &[u8]) -> u16 {
     fold(words(bytes))
 }
 
+/// As [`sum`], of an IPv4 header without options.
+#[inline]
+pub fn sum_of_header(header: &[u8; 20]) -> u16 {
+    let [a, b, c, d, e] = std::array::from_fn(|word| {
+        let at = 4 * word;
+        u64::from(u32::from_be_bytes([
+            header[at],
+            header[at + 1],
+            header[at + 2],
+            header[at + 3],
+        ]))
+    });
+    let total = a + b + c + d + e;
+    let total = (total >> 32) + (total & 0xffff_ffff);
+    let total = (total >> 16) + (total & 0xffff);
+    let total = (total >> 16) + (total & 0xffff);
+    ((total >> 16) + (total & 0xffff)) as u16
+}
+
 /// The checksum of `bytes`, to be put in a header whose checksum field was zero.
 #[inline]
 pub fn of(bytes: &[u8]) -> u16 {
@@ -30,6 +49,17 @@ pub fn pseudo_sum(source: IpAddr, destination: IpAddr, protocol: u8, length: u64
         IpAddr::V6(v6) => words(&v6.octets()),
     };
     fold(address(source) + address(destination) + u64::from(protocol) + length)
+}
+
+/// As [`pseudo_sum`], with the two addresses as they stand in an IPv4 header.
+#[inline]
+pub fn pseudo_sum_of_ipv4(addresses: &[u8; 8], protocol: u8, length: u64) -> u16 {
+    let addresses = u64::from_be_bytes(*addresses);
+    let total = (addresses >> 32) + (addresses & 0xffff_ffff) + u64::from(protocol) + length;
+    let total = (total >> 32) + (total & 0xffff_ffff);
+    let total = (total >> 16) + (total & 0xffff);
+    let total = (total >> 16) + (total & 0xffff);
+    ((total >> 16) + (total & 0xffff)) as u16
 }
 
 #[inline]
@@ -137,8 +167,27 @@ mod tests {
 
     proptest! {
         #[test]
+        fn pseudo_headers_of_addresses_and_of_bytes(
+            source in any::<[u8; 4]>(),
+            destination in any::<[u8; 4]>(),
+            protocol in any::<u8>(),
+            length in 0u64..65536,
+        ) {
+            let mut addresses = [0; 8];
+            addresses[..4].copy_from_slice(&source);
+            addresses[4..].copy_from_slice(&destination);
+            prop_assert_eq!(
+                pseudo_sum_of_ipv4(&addresses, protocol, length),
+                pseudo_sum(source.into(), destination.into(), protocol, length)
+            );
+        }
+
+        #[test]
         fn sums_as_the_plain_algorithm(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             prop_assert_eq!(sum(&bytes), plain_sum(&bytes));
+            if let Some(header) = bytes.first_chunk() {
+                prop_assert_eq!(sum_of_header(header), plain_sum(header));
+            }
         }
 
         #[test]

@@ -1,8 +1,8 @@
 //! What the parser learns of a frame: addresses, ports, and where the headers are.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use etherparse::{Ipv4HeaderSlice, Ipv6ExtensionsSlice, Ipv6HeaderSlice, TcpHeaderSlice};
+use etherparse::{Ipv6ExtensionsSlice, Ipv6HeaderSlice, TcpHeaderSlice};
 
 use super::checksum;
 
@@ -155,13 +155,39 @@ pub enum ParseError {
 }
 
 impl Headers {
+    /// Those of no packet.
+    pub(crate) const EMPTY: Self = Self {
+        vlan: VlanTags { outer: 0, inner: 0 },
+        network: 0,
+        transport_start: 0,
+        end: 0,
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        protocol: 0,
+        ttl: 0,
+        fragment: Fragment::Whole,
+        dont_fragment: false,
+        transport: Transport::None,
+    };
+
     /// Parses a frame from its Ethernet header on. Checks lengths and the IPv4 header checksum; transport checksums
     /// are not looked at. O(length of the headers).
     ///
     /// # Errors
     /// One [`ParseError`] per way to be malformed.
-    #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, ParseError> {
+        let mut headers = Self::EMPTY;
+        headers.read(frame)?;
+        Ok(headers)
+    }
+
+    /// As [`parse`](Self::parse), to where the headers are kept: to move them costs as much as to parse them. What they are after an error is
+    /// not said.
+    ///
+    /// # Errors
+    /// As `parse`.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, frame: &[u8]) -> Result<(), ParseError> {
         let mut offset = 12;
         let mut tags = [0u16; 2];
         let mut depth = 0;
@@ -187,56 +213,70 @@ impl Headers {
                 inner: tags[1],
             }
         };
+        self.vlan = vlan;
+        self.network = offset as u16;
         let packet = &frame[offset..];
         match ethertype {
-            ethertype::IPV4 => Self::parse_ipv4(packet, offset, vlan),
-            ethertype::IPV6 => Self::parse_ipv6(packet, offset, vlan),
+            ethertype::IPV4 => self.read_ipv4(packet, offset),
+            ethertype::IPV6 => self.read_ipv6(packet, offset),
             other => Err(ParseError::NotIp(other)),
         }
     }
 
-    #[inline]
-    fn parse_ipv4(packet: &[u8], offset: usize, vlan: VlanTags) -> Result<Self, ParseError> {
-        let header = Ipv4HeaderSlice::from_slice(packet).map_err(|_| ParseError::Ipv4Header)?;
-        if checksum::sum(header.slice()) != 0xffff {
-            return Err(ParseError::Ipv4Checksum);
-        }
-        let header_len = header.slice().len();
-        let total = usize::from(header.total_len());
-        if total < header_len {
+    #[inline(always)]
+    fn read_ipv4(&mut self, packet: &[u8], offset: usize) -> Result<(), ParseError> {
+        let header = packet.first_chunk::<20>().ok_or(ParseError::Ipv4Header)?;
+        let header_len = usize::from(header[0] & 0x0f) * 4;
+        let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        if header[0] >> 4 != 4 || header_len < header.len() || total < header_len {
             return Err(ParseError::Ipv4Header);
         }
+        let sum = if header_len == header.len() {
+            checksum::sum_of_header(header)
+        } else {
+            checksum::sum(packet.get(..header_len).ok_or(ParseError::Ipv4Header)?)
+        };
+        if sum != 0xffff {
+            return Err(ParseError::Ipv4Checksum);
+        }
         let payload = packet.get(header_len..total).ok_or(ParseError::Truncated)?;
-        let fragment_offset = usize::from(header.fragments_offset().value()) * 8;
-        let fragment = match (fragment_offset, header.more_fragments()) {
+        let part = u16::from_be_bytes([header[6], header[7]]);
+        let (dont_fragment, more_fragments) = (part & 0x4000 != 0, part & 0x2000 != 0);
+        let fragment_offset = usize::from(part & 0x1fff) * 8;
+        let fragment = match (fragment_offset, more_fragments) {
             (0, false) => Fragment::Whole,
             (0, true) => Fragment::First,
             _ => Fragment::Later,
         };
-        if fragment_offset + payload.len() + header_len > 0xffff {
+        if fragment_offset + total > 0xffff {
             return Err(ParseError::FragmentOverrun);
         }
-        let protocol = header.protocol().0;
+        let protocol = header[9];
         let transport = match fragment {
             Fragment::Later => Transport::None,
             _ => Transport::parse(protocol, payload, fragment)?,
         };
-        Ok(Self {
-            vlan,
-            network: offset as u16,
-            transport_start: (offset + header_len) as u16,
-            end: end(offset + total)?,
-            source: IpAddr::V4(header.source_addr()),
-            destination: IpAddr::V4(header.destination_addr()),
-            protocol,
-            ttl: header.ttl(),
-            fragment,
-            dont_fragment: header.dont_fragment(),
-            transport,
-        })
+        let address = |at: usize| {
+            IpAddr::V4(Ipv4Addr::new(
+                header[at],
+                header[at + 1],
+                header[at + 2],
+                header[at + 3],
+            ))
+        };
+        self.transport_start = (offset + header_len) as u16;
+        self.end = end(offset + total)?;
+        self.source = address(12);
+        self.destination = address(16);
+        self.protocol = protocol;
+        self.ttl = header[8];
+        self.fragment = fragment;
+        self.dont_fragment = dont_fragment;
+        self.transport = transport;
+        Ok(())
     }
 
-    fn parse_ipv6(packet: &[u8], offset: usize, vlan: VlanTags) -> Result<Self, ParseError> {
+    fn read_ipv6(&mut self, packet: &[u8], offset: usize) -> Result<(), ParseError> {
         let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| ParseError::Ipv6Header)?;
         let header_len = header.slice().len();
         let total = header_len + usize::from(header.payload_length());
@@ -248,19 +288,16 @@ impl Headers {
             Fragment::Later => Transport::None,
             _ => Transport::parse(protocol.0, payload, fragment)?,
         };
-        Ok(Self {
-            vlan,
-            network: offset as u16,
-            transport_start: end(offset + total - payload.len())?,
-            end: end(offset + total)?,
-            source: IpAddr::V6(header.source_addr()),
-            destination: IpAddr::V6(header.destination_addr()),
-            protocol: protocol.0,
-            ttl: header.hop_limit(),
-            fragment,
-            dont_fragment: true,
-            transport,
-        })
+        self.transport_start = end(offset + total - payload.len())?;
+        self.end = end(offset + total)?;
+        self.source = IpAddr::V6(header.source_addr());
+        self.destination = IpAddr::V6(header.destination_addr());
+        self.protocol = protocol.0;
+        self.ttl = header.hop_limit();
+        self.fragment = fragment;
+        self.dont_fragment = true;
+        self.transport = transport;
+        Ok(())
     }
 
     /// Length of the IP packet in bytes, without Ethernet header, tags and padding.
@@ -321,7 +358,7 @@ impl Headers {
 
 impl Transport {
     /// Parses the transport header at the start of `payload`, which a fragment may cut off behind the header.
-    #[inline]
+    #[inline(always)]
     fn parse(protocol: u8, payload: &[u8], fragment: Fragment) -> Result<Self, ParseError> {
         match protocol {
             protocol::TCP => {

@@ -16,7 +16,11 @@ pub fn complete(frame: &mut [u8], headers: &Headers) -> bool {
     if headers.fragment != Fragment::Whole {
         return false;
     }
-    let Some(segment) = frame.get_mut(usize::from(headers.transport_start)..usize::from(headers.end)) else {
+    let (network, transport) = (usize::from(headers.network), usize::from(headers.transport_start));
+    let Some((header, segment)) = frame
+        .get_mut(network..usize::from(headers.end))
+        .and_then(|packet| packet.split_at_mut_checked(transport - network))
+    else {
         return false;
     };
     let Some(&[high, low]) = segment.get(field..field + 2) else {
@@ -24,7 +28,12 @@ pub fn complete(frame: &mut [u8], headers: &Headers) -> bool {
     };
     let found = u16::from_be_bytes([high, low]);
     let length = segment.len() as u64;
-    let pseudo = checksum::pseudo_sum(headers.source, headers.destination, headers.protocol, length);
+    let pseudo = match header.get(12..20).and_then(|addresses| addresses.first_chunk()) {
+        Some(addresses) if headers.is_ipv4() => {
+            checksum::pseudo_sum_of_ipv4(addresses, headers.protocol, length)
+        }
+        _ => checksum::pseudo_sum(headers.source, headers.destination, headers.protocol, length),
+    };
     if found != pseudo {
         return false;
     }

@@ -90,11 +90,9 @@ impl PacketIo for MemoryPort {
     fn receive(&mut self, _now: Time, burst: &mut Vec<Frame>, limit: usize) -> usize {
         let mut wire = self.wire.borrow_mut();
         let count = limit.min(wire.to_port.len());
-        for frame in wire.to_port.drain(..count) {
-            self.counters.received_packets += 1;
-            self.counters.received_bytes += frame.len() as u64;
-            burst.push(frame);
-        }
+        self.counters.received_packets += count as u64;
+        self.counters.received_bytes += bytes(wire.to_port.range(..count));
+        burst.extend(wire.to_port.drain(..count));
         count
     }
 
@@ -106,11 +104,9 @@ impl PacketIo for MemoryPort {
     fn transmit(&mut self, _now: Time, frames: &mut Vec<Frame>) -> usize {
         let count = self.transmit_room().min(frames.len());
         let mut wire = self.wire.borrow_mut();
-        for frame in frames.drain(..count) {
-            self.counters.transmitted_packets += 1;
-            self.counters.transmitted_bytes += frame.len() as u64;
-            wire.from_port.push_back(frame);
-        }
+        self.counters.transmitted_packets += count as u64;
+        self.counters.transmitted_bytes += bytes(frames[..count].iter());
+        wire.from_port.extend(frames.drain(..count));
         count
     }
 
@@ -126,4 +122,8 @@ impl PacketIo for MemoryPort {
         let wire = self.wire.borrow();
         wire.to_port.len() + wire.from_port.len()
     }
+}
+
+fn bytes<'a>(frames: impl Iterator<Item = &'a Frame>) -> u64 {
+    frames.map(|frame| frame.len() as u64).sum()
 }

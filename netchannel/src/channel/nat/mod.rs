@@ -26,6 +26,7 @@ mod icmp;
 mod identification;
 mod inbound;
 mod index;
+mod known;
 mod limits;
 mod listing;
 mod mapping;
@@ -44,6 +45,7 @@ mod tcp;
 mod timers;
 mod translate;
 mod unsolicited;
+mod ways;
 
 pub use blocks::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
 pub use deterministic::{Deterministic, HostPorts, PortScheme, TooFewPorts};
@@ -307,7 +309,7 @@ impl Nat {
     ) -> Option<Leaving> {
         let version = context.network_version();
         if let Some(session) = session
-            && let Some(departure) = self.table.session(session).way(direction, version)
+            && let Some(&departure) = self.table.way_of(self.table.session(session), direction, version)
         {
             let packet = context.check(packet, &departure)?;
             return Some(Leaving {
@@ -326,9 +328,7 @@ impl Nat {
         if let Some(session) = session
             && crosses
         {
-            self.table
-                .session_mut(session)
-                .set_way(direction, version, departure);
+            self.table.set_way(session, direction, version, departure);
         }
         Some(Leaving {
             packet,
@@ -380,8 +380,11 @@ impl Netchannel for Nat {
                 self.table.prefetch(context.note(packet));
             }
         }
-        for packet in burst.drain(..) {
-            self.handle(packet, context);
+        for mut packet in burst.drain(..) {
+            match self.translate_known(&mut packet, context) {
+                Some(departure) => context.send(packet, &departure),
+                None => self.handle(packet, context),
+            }
         }
     }
 

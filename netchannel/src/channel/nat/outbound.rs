@@ -34,8 +34,7 @@ impl Nat {
         };
         let version = context.network_version();
         self.table
-            .session_mut(session)
-            .set_way(Direction::Outbound, version, departure);
+            .set_way(session, Direction::Outbound, version, departure);
         self.note(&packet, session, Direction::Outbound, context);
         let leaving = Leaving {
             packet,

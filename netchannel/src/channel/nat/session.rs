@@ -8,8 +8,36 @@ use super::mapping::Mapping;
 use super::settings::Timeouts;
 use super::tcp;
 use super::translate::Rewrite;
-use crate::dispatch::Departure;
+use super::ways;
 use crate::time::Time;
+
+/// The timeouts in nanoseconds, as each packet needs them.
+pub(super) struct Lifetimes {
+    udp: u64,
+    udp_to_port: Vec<(u16, u64)>,
+    icmp: u64,
+    tcp_opening: u64,
+    tcp_established: u64,
+    tcp_closing: u64,
+}
+
+impl From<&Timeouts> for Lifetimes {
+    fn from(timeouts: &Timeouts) -> Self {
+        let nanos = |timeout: Duration| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            udp: nanos(timeouts.udp),
+            udp_to_port: timeouts
+                .udp_to_port
+                .iter()
+                .map(|&(port, timeout)| (port, nanos(timeout)))
+                .collect(),
+            icmp: nanos(timeouts.icmp),
+            tcp_opening: nanos(timeouts.tcp_opening),
+            tcp_established: nanos(timeouts.tcp_established),
+            tcp_closing: nanos(timeouts.tcp_closing),
+        }
+    }
+}
 
 /// What timeout a session has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +54,10 @@ impl Phase {
         protocol: Protocol,
         direction: Direction,
         remote: Endpoint,
-        timeouts: &Timeouts,
+        lifetimes: &Lifetimes,
     ) -> Self {
         match protocol {
-            Protocol::Udp if direction == Direction::Outbound => timeouts
+            Protocol::Udp if direction == Direction::Outbound => lifetimes
                 .udp_to_port
                 .iter()
                 .position(|&(port, _)| port == remote.port)
@@ -50,15 +78,15 @@ impl Phase {
     }
 
     #[inline]
-    pub(super) fn timeout(self, timeouts: &Timeouts) -> Duration {
+    fn lifetime(self, lifetimes: &Lifetimes) -> u64 {
         match self {
-            Self::Udp => timeouts.udp,
-            Self::UdpToPort(place) => timeouts.udp_to_port[usize::from(place)].1,
-            Self::Icmp => timeouts.icmp,
-            Self::Tcp(state) if state.is_established() => timeouts.tcp_established,
-            Self::Tcp(tcp::State::OutboundSyn | tcp::State::InboundSyn) => timeouts.tcp_opening,
-            Self::Tcp(tcp::State::Refused) => Duration::ZERO,
-            Self::Tcp(_) => timeouts.tcp_closing,
+            Self::Udp => lifetimes.udp,
+            Self::UdpToPort(place) => lifetimes.udp_to_port[usize::from(place)].1,
+            Self::Icmp => lifetimes.icmp,
+            Self::Tcp(state) if state.is_established() => lifetimes.tcp_established,
+            Self::Tcp(tcp::State::OutboundSyn | tcp::State::InboundSyn) => lifetimes.tcp_opening,
+            Self::Tcp(tcp::State::Refused) => 0,
+            Self::Tcp(_) => lifetimes.tcp_closing,
         }
     }
 }
@@ -76,8 +104,8 @@ pub(super) struct Session {
     pub(super) active: Time,
     /// By direction: what packets get in place of their source (outbound) or destination (inbound).
     rewrites: [Rewrite; 2],
-    /// By direction: the way out, if it was found for the present `network_version`.
-    ways: [Option<Departure>; 2],
+    /// By direction: the number of the way out, if it was found for the present `network_version`.
+    ways: [u16; 2],
     network_version: u64,
 }
 
@@ -88,28 +116,29 @@ impl Session {
         remote: Endpoint,
         opener: Direction,
         is_hairpin: bool,
-        timeouts: &Timeouts,
+        lifetimes: &Lifetimes,
         now: Time,
     ) -> Self {
         Self {
             mapping: index,
             remote,
-            phase: Phase::opened(mapping.protocol, opener, remote, timeouts),
+            phase: Phase::opened(mapping.protocol, opener, remote, lifetimes),
             is_hairpin,
             active: now,
             rewrites: [
                 Rewrite::new(mapping.protocol, mapping.inside, mapping.external),
                 Rewrite::new(mapping.protocol, mapping.external, mapping.inside),
             ],
-            ways: [None; 2],
+            ways: [ways::UNKNOWN; 2],
             network_version: 0,
         }
     }
 
     /// When it ends if no packet comes.
     #[inline]
-    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Time {
-        self.active + self.phase.timeout(timeouts)
+    pub(super) fn deadline(&self, lifetimes: &Lifetimes) -> Time {
+        let lifetime = self.phase.lifetime(lifetimes);
+        Time::from_nanos(self.active.as_nanos().saturating_add(lifetime))
     }
 
     #[inline]
@@ -117,18 +146,18 @@ impl Session {
         self.rewrites[direction as usize]
     }
 
-    /// The way out that was found last, if the network is still the same.
+    /// The number of the way out that was found last, if the network is still the same.
     #[inline]
-    pub(super) fn way(&self, direction: Direction, network_version: u64) -> Option<Departure> {
-        self.ways[direction as usize].filter(|_| self.network_version == network_version)
+    pub(super) fn way(&self, direction: Direction, network_version: u64) -> Option<u16> {
+        (self.network_version == network_version).then_some(self.ways[direction as usize])
     }
 
-    pub(super) fn set_way(&mut self, direction: Direction, network_version: u64, way: Departure) {
+    pub(super) fn set_way(&mut self, direction: Direction, network_version: u64, way: u16) {
         if self.network_version != network_version {
             self.network_version = network_version;
-            self.ways = [None; 2];
+            self.ways = [ways::UNKNOWN; 2];
         }
-        self.ways[direction as usize] = Some(way);
+        self.ways[direction as usize] = way;
     }
 }
 
@@ -184,6 +213,6 @@ mod tests {
 
     #[test]
     fn a_session_is_as_large_as_the_documentation_says() {
-        assert!(size_of::<Session>() <= 88, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 56, "{}", size_of::<Session>());
     }
 }

@@ -8,6 +8,8 @@ pub(super) struct Slab<T> {
     free: Vec<u32>,
 }
 
+/// In as few cache lines as can be.
+#[repr(align(64))]
 struct Entry<T> {
     /// How often the place was taken: tells a value from the one that was there before.
     stamp: u32,
@@ -80,13 +82,18 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Starts to load the value with this number, if there is a place for it.
+    /// The value with this number, if it has this stamp.
+    #[inline]
+    pub(super) fn get_stamped_mut(&mut self, index: u32, stamp: u32) -> Option<&mut T> {
+        let entry = self.entries.get_mut(index as usize)?;
+        entry.value.as_mut().filter(|_| entry.stamp == stamp)
+    }
+
+    /// Starts to load the first cache line of the value with this number, if there is a place for it.
     #[inline]
     pub(super) fn prefetch(&self, index: u32) {
         if let Some(entry) = self.entries.get(index as usize) {
-            let entry = &raw const *entry;
-            prefetch_address(entry);
-            prefetch_address(entry.wrapping_byte_add(64));
+            prefetch_address(&raw const *entry);
         }
     }
 

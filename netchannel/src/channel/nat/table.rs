@@ -11,10 +11,13 @@ use super::events::EndReason;
 use super::flow::{Direction, Endpoint, PerProtocol, Protocol, Tuple};
 use super::index::Index;
 use super::mapping::{Mapping, Mappings};
-use super::session::{Cookie, Phase, Session};
-use super::settings::{Filtering, NatSettings, Timeouts};
+use super::session::{Cookie, Lifetimes, Phase, Session};
+use super::settings::{Filtering, NatSettings};
 use super::slab::Slab;
 use super::timers::Wheel;
+use super::translate::Rewrite;
+use super::ways::Ways;
+use crate::dispatch::Departure;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
 
@@ -56,6 +59,16 @@ struct Peers {
     chains: Chains,
 }
 
+/// A packet whose session was noted, and that neither opens nor ends a connection.
+pub(super) struct Passing {
+    pub(super) cookie: Cookie,
+    /// The flags byte of TCP.
+    pub(super) flags: u8,
+    /// Of the IP packet, in bytes.
+    pub(super) length: usize,
+    pub(super) network_version: u64,
+}
+
 /// The translator's state.
 pub(super) struct Table {
     pub(super) mappings: Mappings,
@@ -65,7 +78,8 @@ pub(super) struct Table {
     chains: Chains,
     peers: Option<Peers>,
     wheel: Wheel,
-    timeouts: Timeouts,
+    lifetimes: Lifetimes,
+    ways: Ways,
     refresh_inbound: bool,
     /// By protocol: whether the sessions of an address have to be known.
     filtering: PerProtocol<Filtering>,
@@ -94,7 +108,8 @@ impl Table {
                     chains: Chains::with_capacity(limit),
                 }),
             wheel: Wheel::with_capacity(limit),
-            timeouts: settings.timeouts.clone(),
+            lifetimes: Lifetimes::from(&settings.timeouts),
+            ways: Ways::default(),
             refresh_inbound: settings.refresh_inbound,
             filtering: settings.filtering,
             clearing: MOST_CLEARED_PER_BURST,
@@ -114,9 +129,30 @@ impl Table {
         self.sessions.get(index)
     }
 
+    /// The way out of a session in this direction that was found last, if the network is still the same.
     #[inline]
-    pub(super) fn session_mut(&mut self, index: u32) -> &mut Session {
-        self.sessions.get_mut(index)
+    pub(super) fn way_of(
+        &self,
+        session: &Session,
+        direction: Direction,
+        network_version: u64,
+    ) -> Option<&Departure> {
+        self.ways
+            .get(network_version, session.way(direction, network_version)?)
+    }
+
+    /// Keeps the way out of a session for its next packets.
+    pub(super) fn set_way(
+        &mut self,
+        index: u32,
+        direction: Direction,
+        network_version: u64,
+        departure: Departure,
+    ) {
+        let way = self.ways.number_of(network_version, departure);
+        self.sessions
+            .get_mut(index)
+            .set_way(direction, network_version, way);
     }
 
     /// The sessions of a mapping, also those at their timeout.
@@ -127,7 +163,7 @@ impl Table {
     }
 
     pub(super) fn deadline(&self, session: &Session) -> Time {
-        session.deadline(&self.timeouts)
+        session.deadline(&self.lifetimes)
     }
 
     /// What to note about a flow of this session.
@@ -137,6 +173,38 @@ impl Table {
             stamp: self.sessions.stamp(index),
             direction,
         }
+    }
+
+    /// What a packet needs to be sent on at once, and keeps its session alive. `None`, with nothing changed, if the session has ended, has no
+    /// way out, leads to another inside host, or if the packet is too big for the way.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, packet: &Passing, now: Time) -> Option<(Rewrite, Departure)> {
+        let Passing {
+            cookie,
+            flags,
+            length,
+            network_version,
+        } = *packet;
+        let direction = cookie.direction;
+        let session = self.sessions.get_stamped_mut(cookie.index, cookie.stamp)?;
+        if now >= session.deadline(&self.lifetimes)
+            || (session.is_hairpin && direction == Direction::Outbound)
+        {
+            return None;
+        }
+        let way = session.way(direction, network_version)?;
+        let departure = *self.ways.get(network_version, way)?;
+        if length > usize::from(departure.mtu) {
+            return None;
+        }
+        let rewrite = session.rewrite(direction);
+        match session.phase {
+            Phase::Tcp(state) if !state.is_established() => self.touch(cookie.index, direction, flags, now),
+            Phase::Udp | Phase::UdpToPort(_) | Phase::Icmp
+                if direction == Direction::Inbound && !self.refresh_inbound => {}
+            _ => session.active = now,
+        }
+        Some((rewrite, departure))
     }
 
     /// The session that was noted about a flow in this direction, if it lives.
@@ -158,7 +226,7 @@ impl Table {
     /// The session, unless it has reached its timeout; then it ends.
     #[inline]
     fn if_alive(&mut self, index: u32, now: Time) -> Option<u32> {
-        if now < self.sessions.get(index).deadline(&self.timeouts) {
+        if now < self.sessions.get(index).deadline(&self.lifetimes) {
             return Some(index);
         }
         self.wheel.remove(index);
@@ -356,8 +424,8 @@ impl Table {
     fn open(&mut self, mapping: u32, remote: Endpoint, opener: Direction, now: Time) -> u32 {
         let is_hairpin = self.mappings.pool.contains(remote.address);
         let owner = self.mappings.get(mapping);
-        let session = Session::new(mapping, owner, remote, opener, is_hairpin, &self.timeouts, now);
-        let deadline = session.deadline(&self.timeouts);
+        let session = Session::new(mapping, owner, remote, opener, is_hairpin, &self.lifetimes, now);
+        let deadline = session.deadline(&self.lifetimes);
         self.mappings.session_created(&session, now);
         let owner = self.mappings.get_mut(mapping);
         let index = self.sessions.insert(session);
@@ -450,9 +518,9 @@ impl Table {
         if next == state {
             return;
         }
-        let before = session.deadline(&self.timeouts);
+        let before = session.deadline(&self.lifetimes);
         session.phase = Phase::Tcp(next);
-        let deadline = session.deadline(&self.timeouts);
+        let deadline = session.deadline(&self.lifetimes);
         if deadline < before {
             // The timer would come up too late.
             self.wheel.remove(index);
@@ -467,7 +535,7 @@ impl Table {
             let Some(index) = self.wheel.next_due(now) else {
                 return;
             };
-            let deadline = self.sessions.get(index).deadline(&self.timeouts);
+            let deadline = self.sessions.get(index).deadline(&self.lifetimes);
             if now < deadline {
                 self.wheel.insert(index, deadline, now);
             } else {

@@ -5,9 +5,9 @@
 
 use super::flow::Direction;
 
-const FIN: u8 = 0x01;
+pub(super) const FIN: u8 = 0x01;
 pub(super) const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
+pub(super) const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// Whether a packet with these flags opens a connection.

@@ -1,7 +1,6 @@
 //! Rewriting of addresses and ports, with checksums kept right by what changes (RFC 1624, RFC 3022 §4.1).
 
 use std::net::Ipv4Addr;
-use std::ops::Range;
 
 use super::flow::{Endpoint, Protocol};
 use crate::packet::checksum::{self, Delta};
@@ -80,22 +79,25 @@ impl Rewrite {
     /// Puts the endpoint in a packet and brings its checksums up to date. The packet must have 8 bytes of transport header.
     #[inline]
     pub(super) fn apply(&self, bytes: &mut [u8], place: Place, side: Side) {
-        set_address(bytes, place.network, side, self.to.address, self.network);
-        let port = place.transport + side.port(place.protocol);
-        bytes[port..port + 2].copy_from_slice(&self.to.port.to_be_bytes());
-        let offset = match place.protocol {
+        let Some((header, transport)) = bytes
+            .get_mut(place.network..place.end)
+            .and_then(|packet| packet.split_at_mut_checked(place.transport - place.network))
+        else {
+            return;
+        };
+        set_address(header, side, self.to.address, self.network);
+        if let Some(port) = field(transport, side.port(place.protocol)) {
+            *port = self.to.port.to_be_bytes();
+        }
+        let at = match place.protocol {
             Protocol::Tcp => 16,
             Protocol::Udp => 6,
             Protocol::Icmp => 2,
         };
-        let start = place.transport + offset;
-        if start + 2 > place.end {
-            return;
-        }
-        if let Some(field) = field(bytes, start..start + 2) {
+        if let Some(sum) = field(transport, at) {
             match place.protocol {
-                Protocol::Udp => checksum::update_udp(field, self.transport),
-                Protocol::Tcp | Protocol::Icmp => checksum::update(field, self.transport),
+                Protocol::Udp => checksum::update_udp(sum, self.transport),
+                Protocol::Tcp | Protocol::Icmp => checksum::update(sum, self.transport),
             }
         }
     }
@@ -105,31 +107,38 @@ impl Rewrite {
 pub(super) fn replace_address(bytes: &mut [u8], network: usize, side: Side, new: Ipv4Addr) {
     let start = network + side.address();
     let old = [bytes[start], bytes[start + 1], bytes[start + 2], bytes[start + 3]];
-    set_address(bytes, network, side, new, Delta::NONE.address(old.into(), new));
+    set_address(
+        &mut bytes[network..],
+        side,
+        new,
+        Delta::NONE.address(old.into(), new),
+    );
 }
 
 /// Puts `new` in place of the identification `old` in the IPv4 header at `network`.
 pub(super) fn replace_identification(bytes: &mut [u8], network: usize, old: u16, new: u16) {
-    if let Some(identification) = field(bytes, network + 4..network + 6) {
+    if let Some(identification) = field(bytes, network + 4) {
         *identification = new.to_be_bytes();
     }
-    if let Some(field) = field(bytes, network + 10..network + 12) {
+    if let Some(field) = field(bytes, network + 10) {
         checksum::update(field, Delta::NONE.word(old, new));
     }
 }
 
 #[inline]
-fn set_address(bytes: &mut [u8], network: usize, side: Side, address: Ipv4Addr, delta: Delta) {
-    let start = network + side.address();
-    bytes[start..start + 4].copy_from_slice(&address.octets());
-    if let Some(field) = field(bytes, network + 10..network + 12) {
-        checksum::update(field, delta);
-    }
+fn set_address(header: &mut [u8], side: Side, new: Ipv4Addr, delta: Delta) {
+    let Some(header) = header.first_chunk_mut::<20>() else {
+        return;
+    };
+    let sum = delta.apply(u16::from_be_bytes([header[10], header[11]]));
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header[side.address()..side.address() + 4].copy_from_slice(&new.octets());
 }
 
+/// The two bytes at `at`.
 #[inline]
-fn field(bytes: &mut [u8], range: Range<usize>) -> Option<&mut [u8; 2]> {
-    bytes.get_mut(range)?.try_into().ok()
+fn field(bytes: &mut [u8], at: usize) -> Option<&mut [u8; 2]> {
+    bytes.get_mut(at..)?.first_chunk_mut()
 }
 
 #[cfg(test)]
