@@ -10,7 +10,7 @@ use classifier::{Range, Rule};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use memory_box::{Bench, Sender};
 use netchannel::channel::ChannelId;
-use netchannel::channel::nat::{Nat, NatSettings};
+use netchannel::channel::nat::{Nat, NatSettings, Pooling, PortBlocks};
 use netchannel::dispatch::dimensions::{Ipv4Dimensions, dimension};
 use netchannel::dispatch::{BURST, RuleSet};
 use netchannel::time::Time;
@@ -120,8 +120,60 @@ fn new_session(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A translator of whose ports, but for `spare`, `fill` of a hundred are taken for long.
+/// The same where hosts get their ports in blocks of 64, and those that come and go have 16 of them each.
+fn new_session_in_blocks(criterion: &mut Criterion) {
+    const WINDOW: u32 = 4_096;
+    const SIZE: u32 = 64;
+    const PORTS: u32 = 16 * SIZE;
+    let mut group = criterion.benchmark_group("nat/new_session_in_blocks");
+    group.throughput(Throughput::Elements(BURST as u64));
+    let churn: Vec<Sender> = (0..WINDOW * 4)
+        .map(|number| {
+            let host = Ipv4Addr::from_bits(0x0a20_0000 + number / PORTS);
+            Sender::new((host, 1024 + (number % PORTS) as u16))
+        })
+        .collect();
+    for fill in [0, 50, 90, 99u32] {
+        let mut state = None;
+        let mut now = Time::from_secs(1);
+        let mut bursts = churn.chunks(BURST).cycle();
+        let step = Duration::from_secs(1) / (WINDOW / BURST as u32);
+        group.bench_function(BenchmarkId::from_parameter(fill), |bencher| {
+            let bench = state.get_or_insert_with(|| {
+                filled_by(SIZE, 16, WINDOW * 2, fill, |settings| {
+                    settings.blocks = Some(PortBlocks {
+                        size: SIZE as u16,
+                        most: 16,
+                        hold: Duration::ZERO,
+                        hold_count: 0,
+                    });
+                    // Else the address that a host has first may be full.
+                    settings.pooling = Pooling::Paired { soft: true };
+                })
+            });
+            bencher.iter(|| {
+                now = now + step;
+                bench.carry_from(bursts.next().unwrap_or_default(), now);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A translator of whose ports, but for `spare`, `fill` of a hundred are taken for long. Few mappings of each host, so that all
+/// addresses fill evenly.
 fn filled(addresses: u32, spare: u32, fill: u32) -> Bench {
+    filled_by(16, addresses, spare, fill, |_| {})
+}
+
+/// As [`filled`], by hosts with this many mappings each.
+fn filled_by(
+    mappings: u32,
+    addresses: u32,
+    spare: u32,
+    fill: u32,
+    change: impl FnOnce(&mut NatSettings),
+) -> Bench {
     let mut bench = Bench::new(
         nat(addresses, 2 << 20, |settings| {
             settings.hold.count = 0;
@@ -129,16 +181,16 @@ fn filled(addresses: u32, spare: u32, fill: u32) -> Bench {
             // What comes and goes is sent to port 9, what stays to another one.
             settings.timeouts.udp = Duration::from_secs(1_000_000);
             settings.timeouts.udp_to_port = vec![(9, Duration::from_secs(1))];
+            change(settings);
         }),
         1 << 20,
         rules,
     );
-    // Few mappings of each host, so that all addresses fill evenly.
     let staying = (addresses * 64_512 - spare) / 100 * fill;
     let stays: Vec<Vec<u8>> = (0..staying)
         .map(|number| {
-            let host = Ipv4Addr::from_bits(0x0a10_0000 + number / 16);
-            memory_box::packet_to((host, 1024 + (number % 16) as u16), 1024)
+            let host = Ipv4Addr::from_bits(0x0a10_0000 + number / mappings);
+            memory_box::packet_to((host, 1024 + (number % mappings) as u16), 1024)
         })
         .collect();
     for burst in stays.chunks(BURST) {
@@ -182,5 +234,5 @@ fn expiry(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, known_session, new_session, expiry);
+criterion_group!(benches, known_session, new_session, new_session_in_blocks, expiry);
 criterion_main!(benches);
