@@ -30,7 +30,7 @@ struct Collector {
 type Decoded = BTreeMap<&'static str, String>;
 
 /// What tshark calls the elements.
-const ELEMENTS: [(&str, &str); 15] = [
+const ELEMENTS: [(&str, &str); 19] = [
     ("event", "cflow.nat_event"),
     ("source", "cflow.srcaddr"),
     ("source port", "cflow.srcport"),
@@ -44,6 +44,10 @@ const ELEMENTS: [(&str, &str); 15] = [
     ("quota", "cflow.nat_quota_exceeded_event"),
     ("most of a host", "cflow.max_entries_per_user"),
     ("time", "cflow.observation_time_milliseconds"),
+    ("first port", "cflow.port_range_start"),
+    ("last port", "cflow.port_range_end"),
+    ("step", "cflow.port_range_step_size"),
+    ("ports", "cflow.port_range_num_ports"),
     ("pool", "cflow.nat_pool_id"),
     ("pool name", "cflow.nat_pool_name"),
 ];
@@ -275,6 +279,67 @@ fn rfc_8158_what_is_exported_is_what_was_used() {
     );
     assert_eq!(written[0]["event"], "log-started");
     assert_eq!(written[written.len() - 1]["event"], "log-stopped");
+}
+
+/// 6888-14, 8158-t3: a block of ports is one record for all mappings in it, to the decoder and in lines of JSON.
+#[test]
+fn rfc_8158_t3_blocks_are_exported_in_place_of_mappings() {
+    let lab = lab(&Options::default());
+    let mut collector = Collector::new(&lab);
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let file = directory.path().join("nat.jsonl");
+    let log = format!(
+        "{SHORT}[channel.blocks]\nsize = 64\nmost = 1\nhold = 1\n[channel.log]\nfile = \"{}\"\n[channel.log.ipfix]\n\
+         collector = \"{}\"\n",
+        file.display(),
+        collector.address()
+    );
+    let mut site = Site::on(lab, &[TRANSLATOR, &log, TRANSLATE_ALL].concat());
+    let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
+    let outcome = exchange_udp(&site.lab, echo.address(), 64, 1);
+    assert!(outcome.intact(), "{outcome:?}");
+    let refused = at(&site.lab.inside, || UdpSocket::bind((INSIDE, 0)).expect("a port"));
+    refused.send_to(b"one too many", echo.address()).expect("sent");
+    site.wait_for_drops("nat-host-block-limit", 1);
+    let mut decoded = Vec::new();
+    eventually("the block has its host no more", || {
+        collector.receive();
+        decoded = collector.decode();
+        of_event(&decoded, "17").len() == 1
+    });
+    site.stop(Signal::SIGTERM);
+
+    let written = lines(&file);
+    for (number, name) in [("16", "block-allocated"), ("17", "block-released")] {
+        let records = of_event(&decoded, number);
+        let about = lines_about(&written, name);
+        assert_eq!((records.len(), about.len()), (1, 1), "{decoded:#?}\n{written:#?}");
+        let (record, line) = (records[0], about[0]);
+        let external = BOX_OUTSIDE.to_string();
+        assert_eq!(
+            (&record["source"], &record["external"]),
+            (&INSIDE.to_string(), &external)
+        );
+        assert_eq!((record["step"].as_str(), record["ports"].as_str()), ("1", "64"));
+        let ports = format!("{}-{}", record["first port"], record["last port"]);
+        assert_eq!(
+            (&line["host"], &line["external"], &line["ports"]),
+            (&INSIDE.to_string().into(), &external.into(), &ports.into())
+        );
+        // Whoever had one of the ports is told by it.
+        let [first, last] =
+            ["first port", "last port"].map(|end| record[end].parse::<u16>().expect("a port"));
+        let peers = echo.peers();
+        assert_eq!(peers.len(), 64);
+        assert!(
+            peers.iter().all(|peer| (first..=last).contains(&peer.port())),
+            "{peers:?}"
+        );
+    }
+    assert_eq!(of_event(&decoded, "13").len(), 1, "{decoded:#?}");
+    for nothing in ["8", "9", "4", "5"] {
+        assert!(of_event(&decoded, nothing).is_empty(), "{decoded:#?}");
+    }
 }
 
 /// 8158-t1: outside endpoints are told by choice.

@@ -7,6 +7,7 @@ mod icmp;
 mod inspection;
 mod kernel;
 mod lifecycle;
+mod limits;
 mod link_layer;
 mod links;
 mod modes;
