@@ -12,7 +12,7 @@ use crate::site::{EXTERNAL, FAR, INSIDE, Site, fails, run, word};
 const PYTHON: &str = "/usr/bin/python3";
 
 /// `curl` with the time that it has.
-const CURL: &str = "curl --silent --show-error --fail --max-time 30";
+pub(crate) const CURL: &str = "curl --silent --show-error --fail --max-time 30";
 
 /// Serves a directory by HTTP.
 pub(crate) fn http_server(site: &Site, namespace: &Namespace, address: &str, directory: &Path) -> Program {
@@ -26,7 +26,13 @@ pub(crate) fn http_server(site: &Site, namespace: &Namespace, address: &str, dir
 }
 
 /// Serves a directory by FTP to all who ask, for reading and writing.
-fn ftp_server(site: &Site, namespace: &Namespace, address: &str, directory: &Path, options: &str) -> Program {
+pub(crate) fn ftp_server(
+    site: &Site,
+    namespace: &Namespace,
+    address: &str,
+    directory: &Path,
+    options: &str,
+) -> Program {
     let line = format!(
         "{PYTHON} -u -m pyftpdlib -i {address} -p 21 -w -d {} {options}",
         word(directory)

@@ -1,6 +1,11 @@
 //! What tools for finding paths see through the box.
 
-use crate::site::{BOX_INSIDE, FAR, ROUTER, Site, run};
+use std::fs;
+
+use netchannel_benches::namespace::Namespace;
+
+use crate::files::{CURL, ftp_server};
+use crate::site::{BOX_INSIDE, EXTERNAL, FAR, INSIDE, OWN, ROUTER, Site, fails, run, word};
 
 #[test]
 fn ping_of_all_sizes() {
@@ -39,9 +44,69 @@ fn tracepath_finds_the_path_mtu() {
     let site = Site::with_far_mtu(1300, "");
     let said = run(&site.lab.inside, &format!("tracepath -n {FAR}"));
     assert!(said.contains("Resume: pmtu 1300 hops 3 back 3"), "{said}");
-    // The inside host has learned it.
-    let route = site.lab.inside.ip(&format!("route get {FAR}"));
-    let route = route.expect("a route");
+    check_learned(&site.lab.inside, FAR);
+    site.finish();
+}
+
+/// Checks that a host has learned of a path with an MTU of 1300.
+fn check_learned(host: &Namespace, target: &str) {
+    let route = host.ip(&format!("route get {target}")).expect("a route");
     assert!(route.contains("mtu 1300"), "{route}");
+}
+
+/// TCP offers segments that fit both ends. The router between them takes less, and says so to the address that it knows.
+#[test]
+fn a_tcp_upload_finds_the_path_mtu() {
+    let site = Site::new("");
+    let narrow = format!("route add {FAR}/32 dev eth1 mtu lock 1300");
+    site.lab.server.ip(&narrow).expect("a route");
+    let (directory, content) = site.directory_with_content("ftp");
+    let _server = ftp_server(&site, site.far(), FAR, &directory, "");
+    let source = directory.join("content");
+    let upload = format!("{CURL} -T {} ftp://{FAR}/uploaded", word(&source));
+    run(&site.lab.inside, &upload);
+    let uploaded = fs::read(directory.join("uploaded")).expect("the server wrote it");
+    assert!(uploaded == content, "{} bytes", uploaded.len());
+    check_learned(&site.lab.inside, FAR);
+    site.finish();
+}
+
+/// Makes the link to the inside host narrower than those outside.
+fn narrow_inside(site: &Site) {
+    for (namespace, interface) in [(&site.lab.inside, "eth0"), (&site.lab.middle, "lan")] {
+        namespace
+            .ip(&format!("link set {interface} mtu 1300"))
+            .expect("an MTU");
+    }
+}
+
+/// From outside to forwarded ports: the box says what the inside link takes, and the inside host's answer comes from where it was asked.
+#[test]
+fn tracepath_from_outside_finds_the_path_mtu() {
+    // tracepath counts ports up from this one.
+    let forward = format!(
+        "[[channel.forward]]\nprotocol = \"udp\"\nexternal = \"{EXTERNAL}\"\nports = \"44444-44499\"\nto = \"{INSIDE}\"\n"
+    );
+    let site = Site::new(&forward);
+    narrow_inside(&site);
+    let said = run(site.far(), &format!("tracepath -n -p 44444 {EXTERNAL}"));
+    assert!(said.contains("pmtu 1300"), "{said}");
+    assert!(said.contains("reached"), "{said}");
+    check_learned(site.far(), EXTERNAL);
+    site.finish();
+}
+
+/// To a host with an address of its own: what may be fragmented is, what may not is answered.
+#[test]
+fn ping_from_outside_is_fragmented_or_answered() {
+    let own = format!("[[channel.one_to_one]]\nexternal = \"{OWN}\"\ninside = \"{INSIDE}\"\n");
+    let site = Site::new(&own);
+    narrow_inside(&site);
+    let said = run(site.far(), &format!("ping -c 3 -i 0.2 -s 1472 -M dont {OWN}"));
+    assert!(said.contains("3 received"), "{said}");
+    assert!(fails(site.far(), &format!("ping -c 1 -s 1472 -M do {OWN}")));
+    check_learned(site.far(), OWN);
+    let said = run(site.far(), &format!("ping -c 3 -i 0.2 -s 1272 -M do {OWN}"));
+    assert!(said.contains("3 received"), "{said}");
     site.finish();
 }
