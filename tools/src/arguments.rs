@@ -1,10 +1,11 @@
 //! The command line.
 
+mod nat;
 mod workload;
 
-use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
+pub(crate) use nat::{Delete, Nat, NatCommand, Reverse, ShowMappings, ShowPools, ShowSessions};
 pub(crate) use workload::{
     Bench, BenchCommand, Classify, Format, Generate, Input, Match, Rules, RulesCommand,
 };
@@ -46,7 +47,8 @@ Examples:
 const SHOW_EXAMPLES: &str = "\
 Examples:
   sudo netchannel show ports
-  sudo netchannel show mappings -j | jq '.mappings[] | select(.protocol == \"tcp\")'
+  sudo netchannel show mappings --protocol tcp --inside 10.0.0.0/24
+  sudo netchannel show pools -j | jq '.addresses[]'
   sudo netchannel show drops --socket /run/netchannel/second.sock";
 
 const PORTS_EXAMPLES: &str = "\
@@ -59,24 +61,10 @@ Examples:
   sudo netchannel show channels
   sudo netchannel show channels -j | jq '.channels[] | select(.kind == \"nat\") | .details'";
 
-const MAPPINGS_EXAMPLES: &str = "\
-Examples:
-  sudo netchannel show mappings
-  sudo netchannel show mappings -j | jq '.mappings | length'";
-
 const DROPS_EXAMPLES: &str = "\
 Examples:
   sudo netchannel show drops
   sudo netchannel show drops -j | jq '.reasons[] | select(.packets > 0)'";
-
-const REVERSE_EXAMPLES: &str = "\
-Prints each external address and port, the inside host that has it, and the channel. This is computed from the
-configuration alone, which must be the one that was in force at the time in question: keep old ones, with their dates.
-It needs a nat channel with [channel.deterministic]. Exits with 1 if nobody has one of them.
-
-Examples:
-  netchannel nat reverse --config /etc/netchannel.toml 198.18.0.3:4711
-  netchannel nat reverse -j --config netchannel-2026-05.toml 198.18.0.3:4711 198.18.0.4:80";
 
 const REPLAY_EXAMPLES: &str = "\
 The same code as `run`, without a network card and without root. Each input file is a pcap or pcapng capture of what
@@ -120,7 +108,7 @@ pub(crate) enum Command {
     /// Ask a running netchannel what it does.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
-    /// Tell who had an external address and port.
+    /// Delete mappings, or tell who had an external address and port.
     Nat(Nat),
     /// Send captured packets through a configuration, into a capture.
     #[command(after_help = REPLAY_EXAMPLES)]
@@ -161,7 +149,7 @@ pub(crate) struct Show {
     pub(crate) socket: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum What {
     /// Interfaces: in which mode their sockets run, what came in and went out, what the kernel counted.
     #[command(after_help = PORTS_EXAMPLES)]
@@ -170,39 +158,17 @@ pub(crate) enum What {
     #[command(after_help = CHANNELS_EXAMPLES)]
     Channels,
     /// Mappings of the translators: who is known outside by which address and port, and for how long.
-    #[command(after_help = MAPPINGS_EXAMPLES)]
-    Mappings,
+    #[command(after_help = nat::MAPPINGS_EXAMPLES)]
+    Mappings(ShowMappings),
+    /// Sessions of the translators: mappings in use with one outside endpoint each.
+    #[command(after_help = nat::SESSIONS_EXAMPLES)]
+    Sessions(ShowSessions),
+    /// External addresses of the translators, their ports, and what limits there are.
+    #[command(after_help = nat::POOLS_EXAMPLES)]
+    Pools(ShowPools),
     /// Where all packets went, and the dropped ones by reason.
     #[command(after_help = DROPS_EXAMPLES)]
     Drops,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Nat {
-    #[command(subcommand)]
-    pub(crate) command: NatCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum NatCommand {
-    /// Tell which inside hosts have external addresses and ports, where each host has its own (RFC 7422).
-    #[command(after_help = REVERSE_EXAMPLES)]
-    Reverse(Reverse),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Reverse {
-    /// The configuration that was in force then.
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) config: PathBuf,
-
-    /// JSON, a line for each.
-    #[arg(long, short = 'j')]
-    pub(crate) json: bool,
-
-    /// External addresses with ports, or with identifiers of ICMP queries.
-    #[arg(value_name = "ADDRESS:PORT", required = true)]
-    pub(crate) external: Vec<SocketAddrV4>,
 }
 
 #[derive(Debug, Args)]

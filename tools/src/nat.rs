@@ -1,20 +1,51 @@
 //! `netchannel nat`.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::net::SocketAddrV4;
 
 use netchannel::channel::nat::PortScheme;
+use netchannel::control::Client;
 use netchannel::setup;
 use serde_json::json;
 
-use crate::arguments::{Nat, NatCommand, Reverse};
+use crate::arguments::{Delete, Nat, NatCommand, Reverse};
 use crate::check::load;
 use crate::failure::Failure;
+use crate::show;
+use crate::units::count;
 
 pub(crate) fn nat(arguments: &Nat) -> Result<(), Failure> {
     match &arguments.command {
+        NatCommand::Delete(arguments) => delete(arguments),
         NatCommand::Reverse(arguments) => reverse(arguments),
     }
+}
+
+/// Deletes mappings of a running netchannel, or lists those that it would delete.
+fn delete(arguments: &Delete) -> Result<(), Failure> {
+    let filter = arguments.filter.filter();
+    if filter.is_empty() && !arguments.all {
+        return Err(Failure::Usage(
+            "this would delete all mappings; expected an option that says which (--inside, --external, --protocol, \
+             --channel, --min-age, --max-age), or --all"
+                .to_owned(),
+        ));
+    }
+    let mut client = Client::connect(&arguments.socket)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if arguments.dry_run {
+        show::mappings_to_delete(&mut client, filter, arguments.json, &mut out)?;
+    } else {
+        let deleted = client.delete_mappings(filter)?;
+        if arguments.json {
+            writeln!(out, "{}", json!({ "deleted": deleted }))?;
+        } else {
+            let mappings = if deleted == 1 { "mapping" } else { "mappings" };
+            writeln!(out, "{} {mappings} deleted", count(deleted))?;
+        }
+    }
+    out.flush()?;
+    Ok(())
 }
 
 /// Prints which inside host has each external endpoint; fails if nobody has one of them.

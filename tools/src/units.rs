@@ -36,6 +36,21 @@ pub(crate) fn bytes(number: u64) -> String {
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
+/// `12.3 %` of so many.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let share = part as f64 * 100.0 / whole as f64;
+    // What there is is not shown as nothing, nor what is not full as full.
+    let shown = match share {
+        share if part > 0 && share < 0.1 => 0.1,
+        share if part < whole && share > 99.9 => 99.9,
+        share => share,
+    };
+    format!("{shown:.1} %")
+}
+
 /// `2h4m`: the two largest units.
 pub(crate) fn seconds(number: u64) -> String {
     let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
@@ -68,6 +83,13 @@ mod tests {
             shown,
             ["0", "999", "1,000", "1,234,567", "18,446,744,073,709,551,615"]
         );
+    }
+
+    #[test]
+    fn shares_have_one_decimal() {
+        let shown =
+            [(0, 10), (1, 100_000), (1, 3), (99_999, 100_000), (5, 5), (0, 0)].map(|(a, b)| percent(a, b));
+        assert_eq!(shown, ["0.0 %", "0.1 %", "33.3 %", "99.9 %", "100.0 %", "-"]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn wrong_usage_is_told() {
 
 #[test]
 fn every_level_has_help_with_examples() {
-    let levels: [&[&str]; 14] = [
+    let levels: [&[&str]; 18] = [
         &[],
         &["run"],
         &["check"],
@@ -165,7 +165,11 @@ fn every_level_has_help_with_examples() {
         &["show", "ports"],
         &["show", "channels"],
         &["show", "mappings"],
+        &["show", "sessions"],
+        &["show", "pools"],
         &["show", "drops"],
+        &["nat", "delete"],
+        &["nat", "reverse"],
         &["replay"],
         &["rules"],
         &["rules", "match"],
@@ -224,9 +228,12 @@ impl Inspect for Fixed {
             Request::Ports => serde_json::to_value(&self.ports)?,
             Request::Channels => serde_json::to_value(&self.channels)?,
             Request::Drops => serde_json::to_value(&self.drops)?,
-            Request::Mappings { after, limit } => {
-                let first: usize = after.map_or(0, |after| after.parse().unwrap());
-                let end = (first + limit as usize).min(self.mappings.len());
+            Request::Sessions(_) | Request::Pools(_) | Request::DeleteMappings(_) => {
+                return Err(ControlError::new("not here"));
+            }
+            Request::Mappings(page) => {
+                let first: usize = page.after.map_or(0, |after| after.parse().unwrap());
+                let end = (first + page.limit as usize).min(self.mappings.len());
                 let next = (end < self.mappings.len()).then(|| end.to_string());
                 serde_json::to_value(Mappings {
                     mappings: self.mappings[first..end].to_vec(),

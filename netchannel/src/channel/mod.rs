@@ -3,11 +3,13 @@
 
 mod discard;
 mod forward;
+mod listing;
 pub mod nat;
 mod pass;
 
 pub use discard::Drop;
 pub use forward::Forward;
+pub use listing::{AddressEntry, BlockCounts, MappingEntry, PortCounts, SessionEntry, Slice, Sliced};
 pub use pass::Pass;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use std::io;
 use serde_json::Value;
 use zerocopy::FromZeros;
 
-use crate::control::report::Mapping;
+use crate::control::report::Pool;
 use crate::dispatch::Context;
 use crate::interface::Interfaces;
 use crate::packet::Packet;
@@ -110,10 +112,33 @@ pub trait Netchannel {
         BTreeMap::new()
     }
 
-    /// Up to `limit` mappings from the one numbered `after` on, for a channel that translates, and the number to go on from if
-    /// there are more. Whoever asks fills in the channel's name.
-    fn mappings(&self, after: u64, limit: usize, now: Time) -> (Vec<Mapping>, Option<u64>) {
-        let (_, _, _) = (after, limit, now);
-        (Vec::new(), None)
+    /// Mappings, for a channel that translates.
+    fn mappings(&self, slice: Slice<'_>, now: Time) -> Sliced<MappingEntry> {
+        let (_, _) = (slice, now);
+        Sliced::NONE
+    }
+
+    /// Sessions, for a channel that translates.
+    fn sessions(&self, slice: Slice<'_>, now: Time) -> Sliced<SessionEntry> {
+        let (_, _) = (slice, now);
+        Sliced::NONE
+    }
+
+    /// What there is of external addresses and all else, for a channel that translates; whoever asks fills in the channel's name.
+    fn pool(&self) -> Option<Pool> {
+        None
+    }
+
+    /// External addresses, for a channel that translates.
+    fn addresses(&self, slice: Slice<'_>) -> Sliced<AddressEntry> {
+        let _ = slice;
+        Sliced::NONE
+    }
+
+    /// Deletes mappings, for a channel that translates: returns how many, and the number to go on from if there may be more. That may
+    /// be the same number again.
+    fn delete_mappings(&mut self, slice: Slice<'_>, now: Time) -> (u64, Option<u64>) {
+        let (_, _) = (slice, now);
+        (0, None)
     }
 }

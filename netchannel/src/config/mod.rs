@@ -64,7 +64,7 @@ pub use ports::PortRange;
 pub use replay::ReplayInterface;
 pub use rule::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, Rule};
 pub use settings::{Control, FRAME_SIZE, FlowTable, Memory, Rings};
-pub use value::AddressRange;
+pub use value::{AddressRange, parse_duration};
 
 /// A configuration that was found consistent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -217,6 +217,21 @@ pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
     seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// A time in whole seconds as the configuration has them: `90s`, `5m`, `2h4m`, `1d`, or a number of seconds.
+///
+/// # Errors
+/// A text that says what was expected.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = if digits {
+        text.parse().ok()
+    } else {
+        seconds_in(text)
+    };
+    let wrong = || format!("{} is not a time; expected {DURATION_EXPECTED}", quoted(text));
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
 fn seconds_in(text: &str) -> Option<u64> {
     let mut units = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)].into_iter();
     let mut rest = text.trim();

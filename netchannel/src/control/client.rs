@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::line::{LineError, Lines};
-use super::report::{Channels, Drops, Mapping, Mappings, Ports};
-use super::{DEFAULT_PAGE, MAX_PAGE, Request, VERSION};
+use super::report::{Channels, Deleted, Drops, Mapping, Mappings, Pools, Ports, Session, Sessions};
+use super::{Filter, MAX_PAGE, Page, Request, VERSION};
 
 /// The longest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -169,21 +169,67 @@ impl Client {
         self.report(&Request::Drops)
     }
 
-    /// Asks for the mappings, page after page, as they are taken.
-    pub fn mappings(&mut self) -> MappingPages<'_> {
-        self.mappings_by(DEFAULT_PAGE)
+    /// Asks for mappings, page after page, as they are taken; each page is in memory, not all of them.
+    pub fn mappings(&mut self, filter: Filter) -> Pages<'_, Mappings> {
+        Pages::of(self, Page::first(filter))
     }
 
-    /// As [`mappings`](Client::mappings), with so many mappings in a page, 1 to [`MAX_PAGE`].
-    pub fn mappings_by(&mut self, limit: u32) -> MappingPages<'_> {
-        let limit = limit.clamp(1, MAX_PAGE);
-        MappingPages {
-            client: self,
-            limit,
-            page: Vec::new().into_iter(),
-            after: None,
-            ended: false,
+    /// Asks for sessions, page after page, as they are taken.
+    pub fn sessions(&mut self, filter: Filter) -> Pages<'_, Sessions> {
+        Pages::of(self, Page::first(filter))
+    }
+
+    /// Asks for pools: all, with all their addresses.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub fn pools(&mut self, filter: Filter) -> Result<Pools, ClientError> {
+        let mut all = Pools::default();
+        self.follow(Page::first(filter), Request::Pools, |page: Pools| {
+            all.pools.extend(page.pools);
+            all.addresses.extend(page.addresses);
+            page.next
+        })?;
+        Ok(all)
+    }
+
+    /// Deletes mappings, and returns how many that were.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request); some may be deleted then.
+    pub fn delete_mappings(&mut self, filter: Filter) -> Result<u64, ClientError> {
+        let mut deleted = 0;
+        self.follow(Page::first(filter), Request::DeleteMappings, |page: Deleted| {
+            deleted += page.deleted;
+            page.next
+        })?;
+        Ok(deleted)
+    }
+
+    /// Asks for page after page. `take` returns the `next` of each.
+    fn follow<T: DeserializeOwned>(
+        &mut self,
+        mut page: Page,
+        request: impl Fn(Page) -> Request,
+        mut take: impl FnMut(T) -> Option<String>,
+    ) -> Result<(), ClientError> {
+        page.limit = MAX_PAGE;
+        loop {
+            let next = take(self.report(&request(page.clone()))?);
+            if next.is_none() {
+                return Ok(());
+            }
+            self.check_advance(&page, &next)?;
+            page.after = next;
         }
+    }
+
+    /// A listing that stays where it is would never end.
+    fn check_advance(&self, page: &Page, next: &Option<String>) -> Result<(), ClientError> {
+        if next.is_some() && *next == page.after {
+            return Err(self.protocol("the listing does not advance"));
+        }
+        Ok(())
     }
 
     fn report<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ClientError> {
@@ -215,43 +261,85 @@ impl Client {
     }
 }
 
-/// All mappings, fetched a page at a time. Ends after the first error.
+/// An answer that comes in pages.
+pub trait Paged: DeserializeOwned {
+    /// What the pages list.
+    type Entry;
+
+    /// What to ask for a page.
+    fn request(page: Page) -> Request;
+
+    /// The entries of this page, and its `next`.
+    fn into_parts(self) -> (Vec<Self::Entry>, Option<String>);
+}
+
+impl Paged for Mappings {
+    type Entry = Mapping;
+
+    fn request(page: Page) -> Request {
+        Request::Mappings(page)
+    }
+
+    fn into_parts(self) -> (Vec<Mapping>, Option<String>) {
+        (self.mappings, self.next)
+    }
+}
+
+impl Paged for Sessions {
+    type Entry = Session;
+
+    fn request(page: Page) -> Request {
+        Request::Sessions(page)
+    }
+
+    fn into_parts(self) -> (Vec<Session>, Option<String>) {
+        (self.sessions, self.next)
+    }
+}
+
+/// All entries, fetched a page at a time. Ends after the first error.
 #[derive(Debug)]
-pub struct MappingPages<'c> {
+pub struct Pages<'c, P: Paged> {
     client: &'c mut Client,
-    limit: u32,
-    page: std::vec::IntoIter<Mapping>,
-    after: Option<String>,
+    page: Page,
+    entries: std::vec::IntoIter<P::Entry>,
     ended: bool,
 }
 
-impl MappingPages<'_> {
-    fn fetch(&mut self) -> Result<(), ClientError> {
-        let request = Request::Mappings {
-            after: self.after.take(),
-            limit: self.limit,
-        };
-        let page: Mappings = self.client.report(&request)?;
-        let Request::Mappings { after, .. } = request else {
-            return Ok(());
-        };
-        if page.next.is_some() && page.next == after {
-            return Err(self.client.protocol("the listing does not advance"));
+impl<'c, P: Paged> Pages<'c, P> {
+    fn of(client: &'c mut Client, page: Page) -> Self {
+        Self {
+            client,
+            page,
+            entries: Vec::new().into_iter(),
+            ended: false,
         }
-        self.ended = page.next.is_none();
-        self.after = page.next;
-        self.page = page.mappings.into_iter();
+    }
+
+    /// With so many entries in a page, 1 to [`MAX_PAGE`].
+    pub fn by(mut self, limit: u32) -> Self {
+        self.page.limit = limit.clamp(1, MAX_PAGE);
+        self
+    }
+
+    fn fetch(&mut self) -> Result<(), ClientError> {
+        let page: P = self.client.report(&P::request(self.page.clone()))?;
+        let (entries, next) = page.into_parts();
+        self.client.check_advance(&self.page, &next)?;
+        self.ended = next.is_none();
+        self.page.after = next;
+        self.entries = entries.into_iter();
         Ok(())
     }
 }
 
-impl Iterator for MappingPages<'_> {
-    type Item = Result<Mapping, ClientError>;
+impl<P: Paged> Iterator for Pages<'_, P> {
+    type Item = Result<P::Entry, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(mapping) = self.page.next() {
-                return Some(Ok(mapping));
+            if let Some(entry) = self.entries.next() {
+                return Some(Ok(entry));
             }
             if self.ended {
                 return None;

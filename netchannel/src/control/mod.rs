@@ -8,13 +8,17 @@
 //! | --- | --- |
 //! | `{"show":"ports"}` | [`report::Ports`] |
 //! | `{"show":"channels"}` | [`report::Channels`] |
-//! | `{"show":"mappings","after":CURSOR,"limit":N}` | [`report::Mappings`]: one page |
 //! | `{"show":"drops"}` | [`report::Drops`] |
+//! | `{"show":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Mappings`]: one page |
+//! | `{"show":"sessions","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Sessions`]: one page |
+//! | `{"show":"pools","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Pools`]: one page |
+//! | `{"delete":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Deleted`]: what one page did |
 //!
 //! An answer is `{"version":1,"ok":VALUE}` or `{"version":1,"error":{"message":TEXT}}`. After an error the connection stays
-//! usable, unless the line was too long or the server is full. `after` and `limit` may be left out: the first page, of
-//! [`DEFAULT_PAGE`] entries; a page has at most [`MAX_PAGE`]. `after` is the last page's `next`, to be handed back as it
-//! is; a page without `next` is the last one. A request may carry `"version":1`; another version is an error that names
+//! usable, unless the line was too long or the server is full. `after`, `limit` and `filter` may be left out: the first page,
+//! of [`DEFAULT_PAGE`] entries, of all there is; a page has at most [`MAX_PAGE`]. `after` is the last page's `next`, to be handed
+//! back as it is; a page without `next` is the last one, and one before it may be empty. A [`Filter`] is an object:
+//! `{"inside":"10.0.0.0/24","protocol":"udp"}`. A deletion needs one that is not empty, or `"all":true`. A request may carry `"version":1`; another version is an error that names
 //! the one spoken here. Unknown fields of a request are an error; a client ignores unknown fields of an answer, so fields
 //! may be added within a version.
 //!
@@ -23,6 +27,7 @@
 //! be in the middle of a line, or not read its answer.
 
 mod client;
+mod filter;
 mod line;
 pub mod report;
 mod request;
@@ -31,8 +36,9 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ClientError, MappingPages};
-pub use request::{DEFAULT_PAGE, MAX_PAGE, Request};
+pub use client::{Client, ClientError, Paged, Pages};
+pub use filter::{Endpoints, Filter, WrongEndpoints};
+pub use request::{DEFAULT_PAGE, MAX_PAGE, Page, Request};
 pub use server::{ControlError, Inspect, Limits, Server};
 pub use socket::ServerError;
 

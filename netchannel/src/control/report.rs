@@ -183,6 +183,156 @@ pub struct Mapping {
     pub state: Option<String>,
 }
 
+/// Answer to [`Request::Sessions`](super::Request::Sessions): one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// The page. A session that lives through the whole listing is in exactly one page.
+    pub sessions: Vec<Session>,
+    /// `after` for the next page; `None` on the last page. Never the `after` of this page.
+    pub next: Option<String>,
+}
+
+/// One session of a translator: a mapping in use with one outside endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The channel.
+    pub channel: String,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// The inside host's address and port (or ICMP identifier).
+    pub inside: String,
+    /// What it is translated to.
+    pub external: String,
+    /// The outside host's address and port (0 for ICMP).
+    pub remote: String,
+    /// Who sent the first packet.
+    pub opened_by: Opener,
+    /// Seconds since its mapping was made.
+    pub mapping_age_seconds: u64,
+    /// Seconds since a packet kept it alive.
+    pub idle_seconds: u64,
+    /// Seconds until it ends if no packet keeps it alive.
+    pub expires_in_seconds: u64,
+    /// Where a TCP connection stands, such as `established`; `None` for other protocols.
+    #[serde(default)]
+    pub state: Option<String>,
+}
+
+/// Who sent the first packet of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Opener {
+    /// The inside host.
+    Inside,
+    /// The outside host.
+    Outside,
+}
+
+/// Answer to [`Request::Pools`](super::Request::Pools): one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// The translators whose addresses begin in this page.
+    pub pools: Vec<Pool>,
+    /// The page. Addresses that have forwarded ports only are not among them.
+    pub addresses: Vec<PoolAddress>,
+    /// `after` for the next page; `None` on the last page. Never the `after` of this page.
+    pub next: Option<String>,
+}
+
+/// What a translator has of everything, and what it may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The channel.
+    pub channel: String,
+    /// External addresses.
+    pub addresses: u64,
+    /// Inside hosts that have one of them.
+    pub hosts: u64,
+    /// Ports, or identifiers, of all addresses, for each protocol.
+    pub ports_per_protocol: u64,
+    /// Ports of all protocols that are held back from reuse.
+    pub ports_held: u64,
+    /// Mappings, by protocol.
+    pub mappings: ByProtocol<u64>,
+    /// Sessions.
+    pub sessions: u64,
+    /// Bounds on all hosts together.
+    pub limits: Limits,
+    /// Bounds on each host.
+    pub host_limits: Limits,
+    /// Sessions that one mapping may have; `None` for no bound.
+    pub sessions_per_mapping: Option<u32>,
+}
+
+/// Bounds of a translator; `None` where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Mappings of all protocols together.
+    pub mappings: Option<u32>,
+    /// Mappings of each protocol.
+    pub mappings_of: ByProtocol<Option<u32>>,
+    /// Sessions.
+    pub sessions: Option<u32>,
+    /// New mappings in a second.
+    pub new_mappings_per_second: Option<u32>,
+}
+
+/// A value for each protocol that has mappings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByProtocol<T> {
+    /// That of TCP.
+    pub tcp: T,
+    /// That of UDP.
+    pub udp: T,
+    /// That of ICMP queries.
+    pub icmp: T,
+}
+
+/// One external address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolAddress {
+    /// The channel.
+    pub channel: String,
+    /// The address.
+    pub address: String,
+    /// Inside hosts that have it: those that are paired with it, or, without pairing, whose first mapping is there.
+    pub hosts: u64,
+    /// Its ports, or identifiers, by protocol.
+    pub ports: ByProtocol<PoolPorts>,
+    /// Its blocks of ports; `None` if ports are not given in blocks.
+    #[serde(default)]
+    pub blocks: Option<PoolBlocks>,
+}
+
+/// The blocks of ports of one address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolBlocks {
+    /// All.
+    pub all: u64,
+    /// Those that inside hosts have, or that forwarded ports are in.
+    pub given: u64,
+}
+
+/// The ports of one protocol at one address; `used + free + held` are all that mappings may be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPorts {
+    /// Those of mappings.
+    pub used: u64,
+    /// Those that a mapping could get.
+    pub free: u64,
+    /// Those held back from reuse.
+    pub held: u64,
+}
+
+/// Answer to [`Request::DeleteMappings`](super::Request::DeleteMappings): what one page of the deletion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Mappings that were deleted.
+    pub deleted: u64,
+    /// `after` for the next page; `None` when all that was asked for is deleted.
+    pub next: Option<String>,
+}
+
 /// Answer to [`Request::Drops`](super::Request::Drops). Nothing is lost without a name: at any time
 /// `received + originated = transmitted + passed + consumed + held + dropped`, where `dropped` is the sum of `reasons`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::VERSION;
+use super::{Filter, VERSION};
 
 /// Entries of a page when the request names no number.
 pub const DEFAULT_PAGE: u32 = 256;
@@ -20,43 +20,101 @@ pub enum Request {
     Ports,
     /// Channels and their counters: [`report::Channels`](super::report::Channels).
     Channels,
-    /// One page of the translators' mappings: [`report::Mappings`](super::report::Mappings).
-    Mappings {
-        /// The `next` of the page before, `None` for the first page. Text of whoever answers, at most 256 bytes; a
-        /// client may send anything, so it is to be checked.
-        after: Option<String>,
-        /// Entries at most, 1 to [`MAX_PAGE`].
-        limit: u32,
-    },
     /// Totals and drops by reason: [`report::Drops`](super::report::Drops).
     Drops,
+    /// The translators' mappings: [`report::Mappings`](super::report::Mappings).
+    Mappings(Page),
+    /// The translators' sessions: [`report::Sessions`](super::report::Sessions).
+    Sessions(Page),
+    /// The translators' external addresses and limits: [`report::Pools`](super::report::Pools).
+    Pools(Page),
+    /// Delete mappings: [`report::Deleted`](super::report::Deleted).
+    DeleteMappings(Page),
+}
+
+/// One page of what there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The `next` of the page before, `None` for the first page. Text of whoever answers, at most 256 bytes; a client may send
+    /// anything, so it is to be checked.
+    pub after: Option<String>,
+    /// Entries at most, 1 to [`MAX_PAGE`].
+    pub limit: u32,
+    /// What is asked for.
+    pub filter: Filter,
+}
+
+impl Page {
+    /// The first page of all that a filter lets through.
+    pub fn first(filter: Filter) -> Self {
+        Self {
+            after: None,
+            limit: DEFAULT_PAGE,
+            filter,
+        }
+    }
 }
 
 /// A request as it stands in its line.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u32>,
-    show: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    show: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delete: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<Filter>,
+    /// Of a deletion without a filter: that it is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all: Option<bool>,
+}
+
+impl Line {
+    fn into_page(self) -> Result<Page, String> {
+        if self.after.as_ref().is_some_and(|after| after.len() > MAX_CURSOR) {
+            return Err(format!(
+                "`after` is longer than {MAX_CURSOR} bytes; expected the `next` of a page"
+            ));
+        }
+        Ok(Page {
+            after: self.after,
+            limit: self.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE),
+            filter: self.filter.unwrap_or_default(),
+        })
+    }
+
+    /// A listing without pages.
+    fn whole(self, request: Request) -> Result<Request, String> {
+        if self.after.is_some() || self.limit.is_some() || self.filter.is_some() {
+            return Err(
+                "`after`, `limit` and `filter` belong to \"mappings\", \"sessions\" and \"pools\" only"
+                    .to_owned(),
+            );
+        }
+        Ok(request)
+    }
 }
 
 impl Request {
-    /// The first page of mappings.
+    /// The first page of all mappings.
     pub fn mappings() -> Request {
-        Request::Mappings {
-            after: None,
-            limit: DEFAULT_PAGE,
-        }
+        Request::Mappings(Page::first(Filter::default()))
     }
 
     /// Reads a line; the error is text for the client.
     pub(super) fn parse(line: &[u8]) -> Result<Request, String> {
         const EXPECTED: &str = "expected for example {\"show\":\"ports\"}";
+        // A list of values without names would do, too.
+        if !line.trim_ascii_start().starts_with(b"{") {
+            return Err(format!("not a request; {EXPECTED}"));
+        }
         let line: Line =
             serde_json::from_slice(line).map_err(|error| format!("not a request: {error}; {EXPECTED}"))?;
         if let Some(version) = line.version.filter(|version| *version != VERSION) {
@@ -64,52 +122,95 @@ impl Request {
                 "version {version} of the protocol is not spoken here; expected version {VERSION}"
             ));
         }
-        let paged = line.after.is_some() || line.limit.is_some();
-        let request = match line.show.as_str() {
-            "mappings" => {
-                if line.after.as_ref().is_some_and(|after| after.len() > MAX_CURSOR) {
-                    return Err(format!(
-                        "`after` is longer than {MAX_CURSOR} bytes; expected the `next` of a page"
-                    ));
+        match (line.show.as_deref(), line.delete.as_deref()) {
+            (Some(_), None) if line.all.is_some() => {
+                Err("`all` belongs to {\"delete\":\"mappings\"} only".to_owned())
+            }
+            (Some("ports"), None) => line.whole(Request::Ports),
+            (Some("channels"), None) => line.whole(Request::Channels),
+            (Some("drops"), None) => line.whole(Request::Drops),
+            (Some("mappings"), None) => without_remote(line.into_page()?).map(Request::Mappings),
+            (Some("sessions"), None) => line.into_page().map(Request::Sessions),
+            (Some("pools"), None) => of_addresses(line.into_page()?).map(Request::Pools),
+            (Some(_), None) => {
+                let known = "\"ports\", \"channels\", \"mappings\", \"sessions\", \"pools\" or \"drops\"";
+                Err(format!("nothing of this name to show; expected {known}"))
+            }
+            (None, Some("mappings")) => {
+                let is_meant = line.all == Some(true);
+                let page = without_remote(line.into_page()?)?;
+                if page.filter.is_empty() && !is_meant {
+                    return Err(
+                        "this would delete all mappings; expected a `filter`, or \"all\":true if that is meant".to_owned(),
+                    );
                 }
-                let limit = line.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-                return Ok(Request::Mappings {
-                    after: line.after,
-                    limit,
-                });
+                Ok(Request::DeleteMappings(page))
             }
-            "ports" => Request::Ports,
-            "channels" => Request::Channels,
-            "drops" => Request::Drops,
-            _ => {
-                let known = "expected \"ports\", \"channels\", \"mappings\" or \"drops\"";
-                return Err(format!("nothing of this name to show; {known}"));
-            }
-        };
-        if paged {
-            return Err("`after` and `limit` belong to {\"show\":\"mappings\"} only".to_owned());
+            (None, Some(_)) => Err("nothing of this name to delete; expected \"mappings\"".to_owned()),
+            (Some(_), Some(_)) => Err("both `show` and `delete`; expected one of them".to_owned()),
+            (None, None) => Err(format!("neither `show` nor `delete`; {EXPECTED}")),
         }
-        Ok(request)
     }
 
     /// The line, with its line feed.
     pub(super) fn to_line(&self) -> Vec<u8> {
-        let (show, after, limit) = match self {
-            Request::Ports => ("ports", None, None),
-            Request::Channels => ("channels", None, None),
-            Request::Mappings { after, limit } => ("mappings", after.clone(), Some(*limit)),
-            Request::Drops => ("drops", None, None),
+        let shown = |what: &str, page: Option<&Page>| Line {
+            show: Some(what.to_owned()),
+            ..Line::of(page)
         };
-        let line = Line {
-            version: Some(VERSION),
-            show: show.to_owned(),
-            after,
-            limit,
+        let line = match self {
+            Request::Ports => shown("ports", None),
+            Request::Channels => shown("channels", None),
+            Request::Drops => shown("drops", None),
+            Request::Mappings(page) => shown("mappings", Some(page)),
+            Request::Sessions(page) => shown("sessions", Some(page)),
+            Request::Pools(page) => shown("pools", Some(page)),
+            Request::DeleteMappings(page) => Line {
+                delete: Some("mappings".to_owned()),
+                all: page.filter.is_empty().then_some(true),
+                ..Line::of(Some(page))
+            },
         };
         // Text and numbers always have a JSON form.
         let mut line = serde_json::to_vec(&line).unwrap_or_default();
         line.push(b'\n');
         line
+    }
+}
+
+impl Line {
+    fn of(page: Option<&Page>) -> Self {
+        Line {
+            version: Some(VERSION),
+            after: page.and_then(|page| page.after.clone()),
+            limit: page.map(|page| page.limit),
+            filter: page
+                .map(|page| page.filter.clone())
+                .filter(|filter| !filter.is_empty()),
+            ..Line::default()
+        }
+    }
+}
+
+/// Mappings are not with one outside endpoint.
+fn without_remote(page: Page) -> Result<Page, String> {
+    match page.filter.remote {
+        Some(_) => Err("mappings are asked for by `remote`, which only sessions have".to_owned()),
+        None => Ok(page),
+    }
+}
+
+/// Addresses have neither ports nor protocols, hosts or ages.
+fn of_addresses(page: Page) -> Result<Page, String> {
+    let addresses_only = Filter {
+        channel: page.filter.channel.clone(),
+        external: page.filter.external.filter(|external| external.port.is_none()),
+        ..Filter::default()
+    };
+    if page.filter == addresses_only {
+        Ok(page)
+    } else {
+        Err("pools are filtered by `channel` and by `external` without a port only".to_owned())
     }
 }
 
@@ -119,16 +220,30 @@ mod tests {
 
     #[test]
     fn requests_survive_the_way_over_a_line() {
-        let page = Request::Mappings {
+        let page = Page {
             after: Some("7:\n\"x".to_owned()),
             limit: 9,
+            filter: Filter {
+                inside: Some("10.0.0.0/24:7".parse().unwrap()),
+                max_age_seconds: Some(60),
+                ..Filter::default()
+            },
         };
+        let of_channel = Page::first(Filter {
+            channel: Some("internet".to_owned()),
+            external: Some("192.0.2.0/24".parse().unwrap()),
+            ..Filter::default()
+        });
         for request in [
             Request::Ports,
             Request::Channels,
             Request::Drops,
             Request::mappings(),
-            page,
+            Request::Mappings(page.clone()),
+            Request::Sessions(page.clone()),
+            Request::Pools(of_channel),
+            Request::DeleteMappings(page),
+            Request::DeleteMappings(Page::first(Filter::default())),
         ] {
             let line = request.to_line();
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -139,7 +254,7 @@ mod tests {
     #[test]
     fn pages_are_bounded() {
         let limit = |line: &str| match Request::parse(line.as_bytes()) {
-            Ok(Request::Mappings { limit, .. }) => limit,
+            Ok(Request::Mappings(page)) => page.limit,
             other => panic!("{other:?}"),
         };
         assert_eq!(limit(r#"{"show":"mappings"}"#), DEFAULT_PAGE);
@@ -152,11 +267,35 @@ mod tests {
         let error = |line: &str| Request::parse(line.as_bytes()).unwrap_err();
         assert!(error("").contains("not a request"));
         assert!(error("[1]").contains("not a request"));
+        assert!(error("{}").contains("neither `show` nor `delete`"));
         assert!(error(r#"{"show":"ports","colour":1}"#).contains("unknown field `colour`"));
         assert!(error(r#"{"show":"everything"}"#).contains("expected \"ports\""));
         assert!(error(r#"{"version":2,"show":"ports"}"#).contains("expected version 1"));
-        assert!(error(r#"{"show":"ports","limit":2}"#).contains("mappings"));
+        assert!(error(r#"{"show":"ports","limit":2}"#).contains("\"mappings\""));
+        assert!(error(r#"{"show":"drops","filter":{}}"#).contains("\"mappings\""));
         let long = format!(r#"{{"show":"mappings","after":"{}"}}"#, "x".repeat(257));
         assert!(error(&long).contains("longer than 256 bytes"));
+        assert!(error(r#"{"show":"mappings","filter":{"inside":"h"}}"#).contains("\"h\" names no endpoints"));
+        assert!(error(r#"{"show":"mappings","filter":{"remote":"1.2.3.4"}}"#).contains("only sessions have"));
+        assert!(error(r#"{"show":"pools","filter":{"external":":80"}}"#).contains("without a port"));
+        assert!(error(r#"{"show":"pools","filter":{"protocol":"tcp"}}"#).contains("without a port"));
+        assert!(error(r#"{"show":"mappings","delete":"mappings"}"#).contains("one of them"));
+        assert!(error(r#"{"delete":"channels"}"#).contains("expected \"mappings\""));
+        assert!(error(r#"{"show":"mappings","all":true}"#).contains("`all` belongs"));
+    }
+
+    /// Nobody deletes everything by leaving something out.
+    #[test]
+    fn all_mappings_are_deleted_only_if_that_is_said() {
+        let error = |line: &str| Request::parse(line.as_bytes()).unwrap_err();
+        for line in [
+            r#"{"delete":"mappings"}"#,
+            r#"{"delete":"mappings","filter":{}}"#,
+            r#"{"delete":"mappings","all":false}"#,
+        ] {
+            assert!(error(line).contains("would delete all"), "{line}");
+        }
+        let all = Request::parse(br#"{"delete":"mappings","all":true}"#);
+        assert!(matches!(all, Ok(Request::DeleteMappings(_))));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::report::{Drops, Mapping, Mappings};
+use super::report::{Deleted, Drops, Mapping, Mappings};
 use super::*;
 
 /// Answers from a fixed set of mappings; `Channels` panics, `Drops` fails, `Ports` is long.
@@ -38,15 +38,32 @@ impl Inspect for Fixed {
             Request::Ports => Ok(json!({ "text": "x".repeat(self.length) })),
             Request::Channels => panic!("the test's handler panics on purpose"),
             Request::Drops => Err(ControlError::new("not now")),
-            Request::Mappings { after, limit } => {
-                let bad = |_| ControlError::new("`after` is not a cursor of this listing");
-                let first = after.map_or(Ok(0), |after| after.parse::<usize>().map_err(bad))?;
-                let end = first.saturating_add(limit as usize).min(self.mappings);
+            Request::Sessions(_) | Request::Pools(_) => Err(ControlError::new("not here")),
+            Request::DeleteMappings(page) => {
+                let (end, next) = self.page(&page)?;
+                let deleted = (end - page.after.map_or(0, |after| after.parse().unwrap())) as u64;
+                Ok(serde_json::to_value(Deleted { deleted, next })?)
+            }
+            Request::Mappings(page) => {
+                let (end, next) = self.page(&page)?;
+                let first = page.after.map_or(0, |after| after.parse().unwrap());
                 let mappings = (first..end).map(mapping).collect();
-                let next = (end < self.mappings).then(|| end.to_string());
                 Ok(serde_json::to_value(Mappings { mappings, next })?)
             }
         }
+    }
+}
+
+impl Fixed {
+    /// Where a page ends, and its `next`.
+    fn page(&self, page: &Page) -> Result<(usize, Option<String>), ControlError> {
+        let bad = |_| ControlError::new("`after` is not a cursor of this listing");
+        let first = page
+            .after
+            .as_ref()
+            .map_or(Ok(0), |after| after.parse::<usize>().map_err(bad))?;
+        let end = first.saturating_add(page.limit as usize).min(self.mappings);
+        Ok((end, (end < self.mappings).then(|| end.to_string())))
     }
 }
 
@@ -211,7 +228,11 @@ fn pages_are_followed_to_the_end() {
     let fixture = Fixture::new(Limits::default());
     let mut client = fixture.client();
     for limit in [1, 7, 256, 1000, 5000] {
-        let all: Vec<Mapping> = client.mappings_by(limit).collect::<Result<_, _>>().unwrap();
+        let all: Vec<Mapping> = client
+            .mappings(Filter::default())
+            .by(limit)
+            .collect::<Result<_, _>>()
+            .unwrap();
         assert_eq!(all, (0..1000).map(mapping).collect::<Vec<_>>(), "{limit}");
     }
     let none = Fixture::answering(
@@ -221,7 +242,74 @@ fn pages_are_followed_to_the_end() {
         },
         Limits::default(),
     );
-    assert_eq!(none.client().mappings().count(), 0);
+    assert_eq!(none.client().mappings(Filter::default()).count(), 0);
+}
+
+#[test]
+fn a_deletion_is_followed_to_the_end() {
+    let fixture = Fixture::new(Limits::default());
+    let all = fixture.client().delete_mappings(Filter::default());
+    assert_eq!(all.unwrap(), 1000);
+}
+
+/// Whatever comes, each line gets one answer, and the server goes on.
+#[test]
+fn any_request_gets_an_answer() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    let fixture = Fixture::new(Limits::default());
+    let word = prop_oneof![
+        Just("show"),
+        Just("delete"),
+        Just("mappings"),
+        Just("sessions"),
+        Just("pools"),
+        Just("filter"),
+        Just("inside"),
+        Just("external"),
+        Just("after"),
+        Just("limit"),
+        Just("all"),
+        Just("true"),
+        Just("10.0.0.0/24"),
+        Just("0"),
+        Just("\""),
+        Just("{"),
+        Just("}"),
+        Just(":"),
+        Just(","),
+        Just("["),
+        Just("\\u0000"),
+    ];
+    let pieces = prop_oneof![
+        3 => word.prop_map(|word| word.as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..5),
+    ];
+    let line = proptest::collection::vec(pieces, 0..40).prop_map(|pieces| {
+        let mut line = pieces.concat();
+        line.retain(|byte| *byte != b'\n');
+        line.push(b'\n');
+        line
+    });
+    let config = Config {
+        cases: 300,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let stream = fixture.raw();
+    let answers = std::cell::RefCell::new(BufReader::new(stream.try_clone().unwrap()).lines());
+    let result = TestRunner::new(config).run(&line, |line| {
+        (&stream).write_all(&line).unwrap();
+        let answer: Value = serde_json::from_str(&answers.borrow_mut().next().unwrap().unwrap()).unwrap();
+        prop_assert!(
+            answer["ok"].is_object() || answer["error"]["message"].is_string(),
+            "{answer}"
+        );
+        Ok(())
+    });
+    result.unwrap();
+    fixture.assert_served();
 }
 
 #[test]
@@ -238,7 +326,8 @@ fn a_listing_that_does_not_advance_ends() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("control.sock");
     let _server = Server::start(&path, Arc::new(Stuck)).unwrap();
-    let results: Vec<_> = Client::connect(&path).unwrap().mappings().collect();
+    let mut client = Client::connect(&path).unwrap();
+    let results: Vec<_> = client.mappings(Filter::default()).collect();
     assert_eq!(results.len(), 2);
     assert!(matches!(results[1], Err(ClientError::Protocol { .. })));
 }
@@ -253,10 +342,10 @@ fn errors_and_panics_cost_one_answer() {
     };
     assert_eq!(refused(client.drops()), "not now");
     assert!(matches!(client.channels(), Err(ClientError::Refused { .. })));
-    let strange = Request::Mappings {
+    let strange = Request::Mappings(Page {
         after: Some("x".to_owned()),
-        limit: 1,
-    };
+        ..Page::first(Filter::default())
+    });
     assert!(matches!(
         client.request(&strange),
         Err(ClientError::Refused { .. })

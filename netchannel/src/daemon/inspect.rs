@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::PATIENCE;
 use super::packet_thread::OpenPort;
 use crate::control::report::{
-    Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Mapping, Mappings, Port,
-    Ports, Rings, Traffic, Verdict, XdpMode,
+    Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Port, Ports, Rings, Traffic,
+    Verdict, XdpMode,
 };
 use crate::control::{ControlError, Inspect, Request};
 use crate::dispatch::{Dispatcher, Totals};
@@ -48,7 +48,7 @@ impl Inspector {
         }
     }
 
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
     ) -> Result<T, ControlError> {
@@ -130,41 +130,6 @@ impl Inspector {
         Ok(Channels { channels })
     }
 
-    /// A page of all channels' mappings, one after the other. The cursor is the channel's number and its mapping's.
-    fn mappings(&self, after: Option<&str>, limit: u32) -> Result<Mappings, ControlError> {
-        let wrong = || ControlError::new("`after` is no cursor; expected the `next` of a page");
-        let (mut channel, mut mapping) = match after {
-            None => (0, 0),
-            Some(after) => {
-                let (channel, mapping) = after.split_once(':').ok_or_else(wrong)?;
-                (
-                    channel.parse().map_err(|_| wrong())?,
-                    mapping.parse().map_err(|_| wrong())?,
-                )
-            }
-        };
-        let limit = limit as usize;
-        self.ask(move |dispatcher, now| {
-            let mut mappings: Vec<Mapping> = Vec::new();
-            for (name, translator, _) in dispatcher.channels().iter().skip(channel) {
-                let (page, next) = translator.mappings(mapping, limit - mappings.len(), now);
-                mappings.extend(page.into_iter().map(|mapping| Mapping {
-                    channel: name.to_owned(),
-                    ..mapping
-                }));
-                if let Some(next) = next {
-                    return Mappings {
-                        mappings,
-                        next: Some(format!("{channel}:{next}")),
-                    };
-                }
-                channel += 1;
-                mapping = 0;
-            }
-            Mappings { mappings, next: None }
-        })
-    }
-
     fn drops(&self) -> Result<Drops, ControlError> {
         self.ask(|dispatcher, _| drops(&dispatcher.totals()))
     }
@@ -175,8 +140,11 @@ impl Inspect for Inspector {
         match request {
             Request::Ports => value(self.ports()?),
             Request::Channels => value(self.channels()?),
-            Request::Mappings { after, limit } => value(self.mappings(after.as_deref(), limit)?),
             Request::Drops => value(self.drops()?),
+            Request::Mappings(page) => value(self.mappings(&page)?),
+            Request::Sessions(page) => value(self.sessions(&page)?),
+            Request::Pools(page) => value(self.pools(&page)?),
+            Request::DeleteMappings(page) => value(self.delete_mappings(&page)?),
         }
     }
 }

@@ -4,6 +4,7 @@ mod inspect;
 mod kernel;
 mod offloads;
 mod packet_thread;
+mod pages;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -10,7 +10,7 @@ use super::flow_table::{FlowId, FlowTable, Sought};
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::RuleSet;
-use crate::channel::{ChannelError, ChannelId, Setup};
+use crate::channel::{ChannelError, ChannelId, Netchannel, Setup};
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces, PortId};
 use crate::network::NetworkReader;
@@ -408,6 +408,13 @@ impl Dispatcher {
     /// The channels with their counters.
     pub fn channels(&self) -> &Registry {
         &self.channels
+    }
+
+    /// The channels with their names, to be changed.
+    pub fn channels_mut(&mut self) -> impl Iterator<Item = (&str, &mut (dyn Netchannel + 'static))> {
+        self.channels
+            .entries()
+            .map(|entry| (entry.name.as_str(), entry.channel.as_mut()))
     }
 
     /// The flow table.

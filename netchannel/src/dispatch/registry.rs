@@ -74,6 +74,11 @@ impl Registry {
             .map(|index| ChannelId(index as u16))
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Names, channels and their counters, in the order in which they were registered.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &dyn Netchannel, &ChannelCounters)> {
         self.entries

@@ -4,13 +4,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use netchannel::channel::nat::{NatSettings, PreparedNat, Recorder, Recording, Selection, recording};
-use netchannel::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
+use netchannel::channel::{ChannelId, Drop, Forward, MappingEntry, Netchannel, Pass, Slice, Sliced};
+use netchannel::control::Filter;
 use netchannel::dispatch::{Registry, RuleSet};
 use netchannel::drop_reason::DropReason;
 use netchannel::interface::Interfaces;
 use netchannel::network::NetworkBuilder;
 use netchannel::packet::Headers;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{HOST_MAC, LAN, TestBox, WAN_MAC, interfaces, ip, network};
 use crate::packets::*;
@@ -25,6 +26,19 @@ pub const INSIDE: &str = "10.0.0.2:5000";
 pub const SERVER: &str = "8.8.8.8:53";
 
 const NAT: ChannelId = ChannelId(2);
+
+fn as_json(entry: &MappingEntry) -> Value {
+    json!({
+        "protocol": entry.protocol.name(),
+        "inside": entry.inside,
+        "external": entry.external,
+        "sessions": entry.sessions,
+        "age_seconds": entry.age.as_secs(),
+        "idle_seconds": entry.idle.as_secs(),
+        "expires_in_seconds": entry.left.as_secs(),
+        "state": entry.state,
+    })
+}
 
 pub struct NatBox {
     pub test: TestBox,
@@ -268,12 +282,25 @@ impl NatBox {
     }
 
     pub fn mappings(&self) -> Vec<Value> {
-        let (mappings, next) = self.nat().mappings(0, usize::MAX, self.test.now);
-        assert_eq!(next, None);
+        let mut mappings = Vec::new();
+        let mut after = Some(0);
+        while let Some(place) = after {
+            let page = self.mappings_from(&Filter::default(), place, usize::MAX);
+            mappings.extend(page.entries.iter().map(as_json));
+            after = page.next;
+        }
         mappings
-            .into_iter()
-            .map(|mapping| serde_json::to_value(mapping).unwrap())
-            .collect()
+    }
+
+    pub fn mappings_from(&self, filter: &Filter, after: u64, limit: usize) -> Sliced<MappingEntry> {
+        let slice = Slice { filter, after, limit };
+        self.nat().mappings(slice, self.test.now)
+    }
+
+    pub fn delete(&mut self, slice: Slice<'_>) -> (u64, Option<u64>) {
+        let mut channels = self.test.dispatcher.channels_mut();
+        let (_, nat) = channels.find(|(name, _)| *name == "nat").unwrap();
+        nat.delete_mappings(slice, self.test.now)
     }
 
     pub fn detail(&self, pointer: &str) -> Value {

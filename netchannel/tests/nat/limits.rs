@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use netchannel::channel::Sliced;
 use netchannel::channel::nat::Refusal;
+use netchannel::control::Filter;
 use netchannel::drop_reason::DropReason;
 use serde_json::json;
 
@@ -79,17 +81,17 @@ fn a_listing_has_every_mapping_once() {
     let mut after = Some(0);
     let mut pages = 0;
     while let Some(from) = after {
-        let (page, next) = nat.nat().mappings(from, 10, nat.test.now);
-        assert!(page.len() <= 10);
-        seen.extend(page.into_iter().map(|mapping| mapping.inside));
-        after = next;
+        let page = nat.mappings_from(&Filter::default(), from, 10);
+        assert!(page.entries.len() <= 10);
+        seen.extend(page.entries.into_iter().map(|mapping| mapping.inside));
+        after = page.next;
         pages += 1;
     }
     assert_eq!((pages, seen.len()), (3, 25));
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 25);
-    assert_eq!(nat.nat().mappings(u64::MAX, 10, nat.test.now), (Vec::new(), None));
+    assert_eq!(nat.mappings_from(&Filter::default(), u64::MAX, 10), Sliced::NONE);
 }
 
 #[test]
@@ -108,7 +110,6 @@ fn a_listing_says_what_there_is() {
     assert_eq!(
         nat.mappings(),
         [json!({
-            "channel": "",
             "protocol": "tcp",
             "inside": "10.0.0.2:5000",
             "external": "192.0.2.7:5000",

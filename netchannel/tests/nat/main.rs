@@ -6,6 +6,7 @@ mod behavior;
 mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod entries;
 mod errors;
 mod expiry;
 mod flood;

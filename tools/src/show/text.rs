@@ -1,8 +1,12 @@
 //! Answers as tables for people.
 
+mod pools;
+
 use std::io::{self, Write};
 
-use netchannel::control::report::{Channels, CopyMode, Drops, LinkState, Mapping, Port, Ports, XdpMode};
+use netchannel::control::report::{
+    Channels, CopyMode, Drops, LinkState, Mapping, Opener, Port, Ports, Session, XdpMode,
+};
 use serde_json::Value;
 
 use crate::table::Side::{Left, Right};
@@ -11,6 +15,8 @@ use crate::units::{bytes, count, seconds};
 
 /// For what is not known or does not apply.
 const NONE: &str = "-";
+
+pub(super) use pools::pools;
 
 pub(super) fn ports(report: &Ports, out: &mut impl Write) -> io::Result<()> {
     if report.ports.is_empty() {
@@ -159,12 +165,37 @@ fn detail(value: &Value) -> String {
     }
 }
 
-/// The listing of mappings, written page by page.
-pub(super) struct Mappings(Table);
+/// A table that is written page by page.
+pub(super) struct Listing<T> {
+    table: Table,
+    row: fn(&T) -> Vec<String>,
+    /// One of them, and several.
+    names: [&'static str; 2],
+    count: u64,
+}
 
-impl Mappings {
-    pub(super) fn new() -> Self {
-        Mappings(Table::new(&[
+impl<T> Listing<T> {
+    pub(super) fn write(&mut self, page: &[T], out: &mut impl Write) -> io::Result<()> {
+        self.count += page.len() as u64;
+        let rows: Vec<Vec<String>> = page.iter().map(self.row).collect();
+        self.table.write(&rows, out)
+    }
+
+    /// What stands below the table.
+    pub(super) fn write_count(&self, has_more: bool, out: &mut impl Write) -> io::Result<()> {
+        let [one, several] = self.names;
+        let more = if has_more { ", and there are more" } else { "" };
+        match self.count {
+            0 => writeln!(out, "no {several}{more}"),
+            1 => writeln!(out, "1 {one}{more}"),
+            number => writeln!(out, "{} {several}{more}", count(number)),
+        }
+    }
+}
+
+pub(super) fn mappings() -> Listing<Mapping> {
+    Listing {
+        table: Table::new(&[
             ("CHANNEL", Left),
             ("PROTOCOL", Left),
             ("INSIDE", Left),
@@ -174,36 +205,59 @@ impl Mappings {
             ("IDLE", Right),
             ("EXPIRES IN", Right),
             ("STATE", Left),
-        ]))
-    }
-
-    pub(super) fn write(&mut self, page: &[Mapping], out: &mut impl Write) -> io::Result<()> {
-        let rows: Vec<Vec<String>> = page
-            .iter()
-            .map(|mapping| {
-                vec![
-                    mapping.channel.clone(),
-                    mapping.protocol.clone(),
-                    mapping.inside.clone(),
-                    mapping.external.clone(),
-                    count(mapping.sessions),
-                    seconds(mapping.age_seconds),
-                    seconds(mapping.idle_seconds),
-                    seconds(mapping.expires_in_seconds),
-                    mapping.state.clone().unwrap_or(NONE.to_owned()),
-                ]
-            })
-            .collect();
-        self.0.write(&rows, out)
+        ]),
+        row: |mapping| {
+            vec![
+                mapping.channel.clone(),
+                mapping.protocol.clone(),
+                mapping.inside.clone(),
+                mapping.external.clone(),
+                count(mapping.sessions),
+                seconds(mapping.age_seconds),
+                seconds(mapping.idle_seconds),
+                seconds(mapping.expires_in_seconds),
+                mapping.state.clone().unwrap_or(NONE.to_owned()),
+            ]
+        },
+        names: ["mapping", "mappings"],
+        count: 0,
     }
 }
 
-/// What stands below the mappings.
-pub(super) fn count_of_mappings(number: u64, out: &mut impl Write) -> io::Result<()> {
-    match number {
-        0 => writeln!(out, "no mappings"),
-        1 => writeln!(out, "1 mapping"),
-        number => writeln!(out, "{} mappings", count(number)),
+pub(super) fn sessions() -> Listing<Session> {
+    Listing {
+        table: Table::new(&[
+            ("CHANNEL", Left),
+            ("PROTOCOL", Left),
+            ("INSIDE", Left),
+            ("EXTERNAL", Left),
+            ("REMOTE", Left),
+            ("OPENED BY", Left),
+            ("MAPPING AGE", Right),
+            ("IDLE", Right),
+            ("EXPIRES IN", Right),
+            ("STATE", Left),
+        ]),
+        row: |session| {
+            let opener = match session.opened_by {
+                Opener::Inside => "inside",
+                Opener::Outside => "outside",
+            };
+            vec![
+                session.channel.clone(),
+                session.protocol.clone(),
+                session.inside.clone(),
+                session.external.clone(),
+                session.remote.clone(),
+                opener.to_owned(),
+                seconds(session.mapping_age_seconds),
+                seconds(session.idle_seconds),
+                seconds(session.expires_in_seconds),
+                session.state.clone().unwrap_or(NONE.to_owned()),
+            ]
+        },
+        names: ["session", "sessions"],
+        count: 0,
     }
 }
 

@@ -10,6 +10,7 @@ mod lifecycle;
 mod limits;
 mod link_layer;
 mod links;
+mod mappings;
 mod modes;
 mod mtu;
 mod neighbours;

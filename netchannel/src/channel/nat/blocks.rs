@@ -11,6 +11,7 @@ use super::chain::{Chains, NONE};
 use super::ports::{ANY_PORT, Choice, FreePorts, Span};
 use super::settings::NatSettings;
 use super::slab::Slab;
+use crate::channel::listing::BlockCounts;
 use crate::time::Time;
 
 /// How ports are given to inside hosts in blocks.
@@ -166,6 +167,18 @@ impl Blocks {
     /// How many hosts have, and how many of those have no mappings.
     pub(super) fn given(&self) -> (usize, u32) {
         (self.table.len(), self.held)
+    }
+
+    /// How many an address has, and how many of them hosts have or nobody gets.
+    pub(super) fn counts_at(&self, address: AddressId) -> BlockCounts {
+        let all = self.spans.len() as u32;
+        let free = self.addresses[address as usize]
+            .as_ref()
+            .map_or(all, |at| at.free.len());
+        BlockCounts {
+            all,
+            given: all - free,
+        }
     }
 
     /// Never gives the block of a port at an address: the port is always one host's, whoever has the others.

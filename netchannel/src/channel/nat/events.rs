@@ -281,23 +281,19 @@ fn of_mapping(mapping: &Mapping, with_destination: bool) -> Translation {
     let remote = mapping.remote();
     Translation {
         protocol: mapping.protocol,
-        inside: socket(mapping.inside),
-        external: socket(mapping.external),
-        remote: (with_destination && remote != Endpoint::NONE).then(|| socket(remote)),
+        inside: mapping.inside.into(),
+        external: mapping.external.into(),
+        remote: (with_destination && remote != Endpoint::NONE).then(|| remote.into()),
     }
 }
 
 fn of_session(mapping: &Mapping, session: &Session, with_destination: bool) -> Translation {
     Translation {
         protocol: mapping.protocol,
-        inside: socket(mapping.inside),
-        external: socket(mapping.external),
-        remote: with_destination.then(|| socket(session.remote)),
+        inside: mapping.inside.into(),
+        external: mapping.external.into(),
+        remote: with_destination.then(|| session.remote.into()),
     }
-}
-
-fn socket(endpoint: Endpoint) -> SocketAddrV4 {
-    SocketAddrV4::new(endpoint.address, endpoint.port)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Index;
+use std::str::FromStr;
 
 use super::tcp;
 use crate::drop_reason::DropReason;
@@ -18,6 +19,20 @@ pub enum Protocol {
     Udp,
     /// ICMP queries.
     Icmp,
+}
+
+/// The text is the name of no protocol that has mappings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no protocol that has mappings; expected \"tcp\", \"udp\" or \"icmp\"")]
+pub struct UnknownProtocol(String);
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
+        let found = Self::ALL.into_iter().find(|protocol| protocol.name() == text);
+        found.ok_or_else(|| UnknownProtocol(text.chars().take(60).collect()))
+    }
 }
 
 /// A value for each protocol.

@@ -43,18 +43,33 @@ pub(super) struct Hosts {
     /// Those that had no mappings at some time, but had opened some just before.
     lingering: VecDeque<u32>,
     limits: Limits,
+    /// By external address, the hosts that have it, and all of them.
+    paired: Vec<u32>,
+    all_paired: u32,
 }
 
 impl Hosts {
-    /// For as many hosts as there may be mappings.
-    pub(super) fn new(capacity: usize, limits: Limits) -> Self {
+    /// For as many hosts as there may be mappings, and so many external addresses.
+    pub(super) fn new(capacity: usize, limits: Limits, addresses: AddressId) -> Self {
         let capacity = capacity + MOST_LINGERING;
         Self {
             table: Slab::with_capacity(capacity),
             by_address: Index::for_entries(capacity),
             lingering: VecDeque::new(),
             limits,
+            paired: vec![0; addresses as usize],
+            all_paired: 0,
         }
+    }
+
+    /// Hosts that have an external address.
+    pub(super) fn paired(&self) -> u32 {
+        self.all_paired
+    }
+
+    /// Hosts that have this external address.
+    pub(super) fn paired_with(&self, address: AddressId) -> u32 {
+        self.paired[address as usize]
     }
 
     pub(super) fn find(&self, inside: Ipv4Addr) -> Option<u32> {
@@ -131,7 +146,13 @@ impl Hosts {
             index
         });
         let host = self.table.get_mut(index);
-        host.address = host.address.or(address);
+        if host.address.is_none()
+            && let Some(address) = address
+        {
+            host.address = Some(address);
+            self.paired[address as usize] += 1;
+            self.all_paired += 1;
+        }
         host.counts.mappings[protocol as usize] += 1;
         host.pace.count(self.limits.new_mappings_per_second, now);
         index
@@ -149,7 +170,10 @@ impl Hosts {
             return;
         }
         // Its address is its own only as long as it has something there.
-        host.address = None;
+        if let Some(address) = host.address.take() {
+            self.paired[address as usize] -= 1;
+            self.all_paired -= 1;
+        }
         if host.lingers {
             return;
         }

@@ -2,6 +2,7 @@
 //! RFC 4787 REQ-1, RFC 5382 REQ-1, RFC 5508 REQ-1 (a)), or, by choice, only towards one outside address or endpoint.
 
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 use rand::rngs::StdRng;
 
@@ -122,7 +123,7 @@ impl Mappings {
         Self {
             table: Slab::with_capacity(capacity),
             by_inside: Index::for_entries(capacity),
-            hosts: Hosts::new(capacity + held, settings.host_limits),
+            hosts: Hosts::new(capacity + held, settings.host_limits, pool.given()),
             pool,
             blocks,
             forwards: Forwards::new(&settings.forwards),
@@ -154,8 +155,14 @@ impl Mappings {
         self.table.get_mut(index)
     }
 
-    pub(super) fn iter_from(&self, start: usize) -> impl Iterator<Item = (u32, &Mapping)> {
-        self.table.iter_from(start)
+    /// The numbers of mappings are below this.
+    pub(super) fn places(&self) -> usize {
+        self.table.places()
+    }
+
+    /// The mappings with these numbers.
+    pub(super) fn iter_in(&self, numbers: Range<usize>) -> impl Iterator<Item = (u32, &Mapping)> {
+        self.table.iter_in(numbers)
     }
 
     /// The mapping of an inside endpoint towards an outside one.

@@ -16,6 +16,7 @@ mod blocks;
 mod chain;
 mod datagrams;
 mod deterministic;
+mod entries;
 mod errors;
 mod events;
 mod flow;
@@ -52,7 +53,7 @@ pub use deterministic::{Deterministic, HostPorts, PortScheme, TooFewPorts};
 pub use events::{
     EndReason, Event, LimitReached, PortBlock, Record, Recorder, Recording, Selection, Translation, recording,
 };
-pub use flow::{PerProtocol, Protocol};
+pub use flow::{PerProtocol, Protocol, UnknownProtocol};
 pub use forwards::Forward;
 pub use limits::Limits;
 pub use one_to_one::OneToOne;
@@ -69,7 +70,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::Netchannel;
+use super::{AddressEntry, MappingEntry, Netchannel, SessionEntry, Slice, Sliced};
 use crate::control::report;
 use crate::dispatch::{Context, Departure, IcmpError, is_possible_source};
 use crate::drop_reason::DropReason;
@@ -413,7 +414,23 @@ impl Netchannel for Nat {
         details
     }
 
-    fn mappings(&self, after: u64, limit: usize, now: Time) -> (Vec<report::Mapping>, Option<u64>) {
-        listing::mappings(&self.table, after, limit, now)
+    fn mappings(&self, slice: Slice<'_>, now: Time) -> Sliced<MappingEntry> {
+        entries::mappings(&self.table, slice, now)
+    }
+
+    fn sessions(&self, slice: Slice<'_>, now: Time) -> Sliced<SessionEntry> {
+        entries::sessions(&self.table, slice, now)
+    }
+
+    fn pool(&self) -> Option<report::Pool> {
+        Some(entries::pool(&self.settings, &self.table))
+    }
+
+    fn addresses(&self, slice: Slice<'_>) -> Sliced<AddressEntry> {
+        entries::addresses(&self.table, slice)
+    }
+
+    fn delete_mappings(&mut self, slice: Slice<'_>, now: Time) -> (u64, Option<u64>) {
+        entries::delete(&mut self.table, slice, now)
     }
 }

@@ -13,6 +13,7 @@ use super::flow::{Endpoint, Protocol};
 use super::forwards::Forward;
 use super::ports::{Choice, FreePorts, Span, Wish};
 use super::settings::PortHold;
+use crate::channel::listing::PortCounts;
 use crate::time::Time;
 
 /// All external addresses with their ports. Memory for the ports of an address is taken when it gets its first mapping of a protocol.
@@ -53,6 +54,10 @@ struct Ports {
     free: FreePorts,
     /// For each port, the mapping that has it plus 1; 0 for none. The pages of ports that were never used take no memory.
     mappings: Vec<u32>,
+    /// Ports held back from reuse.
+    held: u32,
+    /// Forwarded ports that mappings would be given otherwise.
+    forwarded: u32,
 }
 
 /// A port between two mappings.
@@ -111,7 +116,7 @@ impl Pool {
         };
         let ports = self.ports_at(id, forward.protocol);
         for port in forward.ports.clone() {
-            ports.free.remove(port);
+            ports.forwarded += u32::from(ports.free.remove(port));
         }
         if ports.free.len() == 0 && id < self.given {
             self.with_room[forward.protocol as usize].remove(id);
@@ -128,6 +133,8 @@ impl Pool {
                 FreePorts::new(&[], &[])
             },
             mappings: vec![0; 1 << 16],
+            held: 0,
+            forwarded: 0,
         })
     }
 
@@ -160,6 +167,27 @@ impl Pool {
     /// Ports, or identifiers, that there are for each protocol.
     pub(super) fn ports_per_protocol(&self) -> u64 {
         u64::from(self.usable.len()) * u64::from(self.given)
+    }
+
+    /// Addresses that mappings are given.
+    pub(super) fn given(&self) -> AddressId {
+        self.given
+    }
+
+    /// How the ports of one of these are used.
+    pub(super) fn port_counts(&self, id: AddressId, protocol: Protocol) -> PortCounts {
+        let all = self.usable.len();
+        match &self.addresses[id as usize].ports[protocol as usize] {
+            None => PortCounts {
+                free: all,
+                ..PortCounts::default()
+            },
+            Some(ports) => PortCounts {
+                used: all - ports.forwarded - ports.free.len() - ports.held,
+                free: ports.free.len(),
+                held: ports.held,
+            },
+        }
     }
 
     /// Ports that are held back from reuse.
@@ -329,17 +357,19 @@ impl Pool {
     /// Takes an endpoint from its mapping. If it is to be held, nobody gets it for a while; of too many held ones the oldest is free at
     /// once (RFC 6888 REQ-8).
     pub(super) fn free(&mut self, protocol: Protocol, endpoint: Endpoint, hold: bool, now: Time) {
+        let hold = hold && self.hold.count > 0 && !self.hold.time.is_zero();
         let Some((id, ports)) = self.ports_of(protocol, endpoint.address) else {
             return;
         };
         ports.mappings[usize::from(endpoint.port)] = 0;
-        if !hold || self.hold.count == 0 || self.hold.time.is_zero() {
+        ports.held += u32::from(hold);
+        if !hold {
             return self.put(id, protocol, endpoint.port);
         }
         if self.held.len() >= self.hold.count as usize
             && let Some(oldest) = self.held.pop_front()
         {
-            self.put(oldest.address, oldest.protocol, oldest.port);
+            self.put_held(&oldest);
         }
         self.held.push_back(Held {
             until: now + self.hold.time,
@@ -358,8 +388,15 @@ impl Pool {
             let Some(held) = self.held.pop_front() else {
                 return;
             };
-            self.put(held.address, held.protocol, held.port);
+            self.put_held(&held);
         }
+    }
+
+    fn put_held(&mut self, held: &Held) {
+        if let Some(ports) = &mut self.addresses[held.address as usize].ports[held.protocol as usize] {
+            ports.held -= 1;
+        }
+        self.put(held.address, held.protocol, held.port);
     }
 
     fn put(&mut self, id: AddressId, protocol: Protocol, port: u16) {

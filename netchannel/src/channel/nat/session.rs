@@ -69,6 +69,23 @@ impl Phase {
         }
     }
 
+    /// The protocol that it is one of.
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::Udp | Self::UdpToPort(_) => Protocol::Udp,
+            Self::Icmp => Protocol::Icmp,
+            Self::Tcp(_) => Protocol::Tcp,
+        }
+    }
+
+    /// Where a TCP connection stands.
+    pub(super) fn state_name(self) -> Option<&'static str> {
+        match self {
+            Self::Tcp(state) => Some(state.name()),
+            Self::Udp | Self::UdpToPort(_) | Self::Icmp => None,
+        }
+    }
+
     /// Why a session ends that has reached its timeout.
     pub(super) fn end_reason(self) -> EndReason {
         match self {
@@ -100,6 +117,8 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// The outside endpoint is an external one of this translator: it is another inside host.
     pub(super) is_hairpin: bool,
+    /// Which way its first packet went.
+    pub(super) opener: Direction,
     /// When the timeout started.
     pub(super) active: Time,
     /// By direction: what packets get in place of their source (outbound) or destination (inbound).
@@ -124,6 +143,7 @@ impl Session {
             remote,
             phase: Phase::opened(mapping.protocol, opener, remote, lifetimes),
             is_hairpin,
+            opener,
             active: now,
             rewrites: [
                 Rewrite::new(mapping.protocol, mapping.inside, mapping.external),

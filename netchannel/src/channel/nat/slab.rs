@@ -1,5 +1,7 @@
 //! A table whose places are used again, each time under another stamp.
 
+use std::ops::Range;
+
 use classifier::prefetch::prefetch_address;
 
 /// Values by number. Memory for `capacity` values is reserved at once and touched as it is used.
@@ -111,12 +113,17 @@ impl<T> Slab<T> {
             .is_some_and(|entry| entry.stamp == stamp && entry.value.is_some())
     }
 
-    /// The values from number `start` on, with their numbers.
-    pub(super) fn iter_from(&self, start: usize) -> impl Iterator<Item = (u32, &T)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .skip(start)
+    /// Numbers that were given so far: values have those below this one.
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The values with these numbers, with their numbers.
+    pub(super) fn iter_in(&self, numbers: Range<usize>) -> impl Iterator<Item = (u32, &T)> {
+        let numbers = numbers.start.min(self.places())..numbers.end.min(self.places());
+        let entries = self.entries.get(numbers.clone()).unwrap_or_default();
+        numbers
+            .zip(entries)
             .filter_map(|(index, entry)| entry.value.as_ref().map(|value| (index as u32, value)))
     }
 }
@@ -144,6 +151,6 @@ mod tests {
         assert!(!slab.holds(first, stamp));
         assert!(!slab.holds(7, 1));
         assert_eq!((slab.len(), *slab.get(first)), (1, 'b'));
-        assert_eq!(slab.iter_from(0).collect::<Vec<_>>(), [(first, &'b')]);
+        assert_eq!(slab.iter_in(0..9).collect::<Vec<_>>(), [(first, &'b')]);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use rand::rngs::StdRng;
 
@@ -122,6 +123,16 @@ impl Table {
     /// Sessions, those included that have reached their timeout and were not cleared away yet.
     pub(super) fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The numbers of sessions are below this.
+    pub(super) fn session_places(&self) -> usize {
+        self.sessions.places()
+    }
+
+    /// The sessions with these numbers, also those at their timeout.
+    pub(super) fn sessions_in(&self, numbers: Range<usize>) -> impl Iterator<Item = (u32, &Session)> {
+        self.sessions.iter_in(numbers)
     }
 
     #[inline]
@@ -466,6 +477,24 @@ impl Table {
             self.mappings.close(mapping, reason, now);
         }
         self.sessions.remove(index);
+    }
+
+    /// Deletes a mapping with its sessions, at most `limit` of them; returns what is left of the limit, `None` if the mapping has more.
+    pub(super) fn delete(&mut self, mapping: u32, limit: usize, now: Time) -> Option<usize> {
+        for left in (0..limit).rev() {
+            let Mapping {
+                sessions,
+                first_session,
+                ..
+            } = *self.mappings.get(mapping);
+            self.wheel.remove(first_session);
+            // The last one takes the mapping with it.
+            self.end(first_session, EndReason::Deleted, now);
+            if sessions == 1 {
+                return Some(left);
+            }
+        }
+        None
     }
 
     /// Puts a session in front of those with the same outside address.
