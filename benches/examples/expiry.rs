@@ -39,7 +39,9 @@ impl Shape {
             (0..self.mappings).map(move |mapping| packet_to(Self::endpoint(mapping), 2_000 + session as u16))
         });
         let packets: Vec<Vec<u8>> = packets.collect();
-        packets.chunks(BURST).for_each(|burst| bench.carry(burst, now));
+        for burst in packets.chunks(BURST) {
+            bench.carry(burst, now);
+        }
     }
 
     /// Packets that open sessions, of mappings all of whose sessions are over.
