@@ -10,6 +10,7 @@ use super::interface::KnownInterfaces;
 use super::nat::{self, Externals, Nat};
 use super::schema::{self, nearest};
 use super::section::{Section, one_of, quoted};
+use crate::channel::nat::{MappingBehavior, PerProtocol};
 
 /// Channels that always exist and can not be defined: `drop` drops, `pass` hands to the kernel.
 pub const RESERVED_CHANNELS: [&str; 2] = ["drop", "pass"];
@@ -55,6 +56,8 @@ enum Kind {
 /// A name that rules may use, right or wrong.
 pub(super) struct KnownChannel {
     pub(super) is_nat: bool,
+    /// What the mappings of a translator depend on, if that could be read.
+    pub(super) mapping: Option<PerProtocol<MappingBehavior>>,
     pub(super) name_span: Range<usize>,
     pub(super) used: bool,
 }
@@ -82,6 +85,7 @@ pub(super) fn read(
         if let Some(name) = &name {
             let entry = KnownChannel {
                 is_nat: kind == Some(Kind::Nat),
+                mapping: None,
                 name_span: name.span(),
                 used: false,
             };
@@ -110,6 +114,9 @@ pub(super) fn read(
         let Some((name, kind)) = name.zip(kind) else {
             continue;
         };
+        if let (ChannelKind::Nat(nat), Some(entry)) = (&kind, known.get_mut(*name.get_ref())) {
+            entry.mapping = Some(nat.mapping);
+        }
         let channel = Channel {
             name: name.get_ref().to_string(),
             kind,

@@ -52,6 +52,17 @@ const BEHAVIORS: [&str; 3] = [
     "address-and-port-dependent",
 ];
 
+/// What is wrong with filtering that is.
+pub(super) const TOO_OPEN: &str = "lets in hosts that the mapping is not for, and answers to them would leave from another port; \
+                                   expected it at least as dependent as `mapping`";
+
+/// Which outside hosts may answer (RFC 4787 section 5).
+pub(super) const FILTERINGS: [(&str, Filtering); 3] = [
+    (BEHAVIORS[0], Filtering::EndpointIndependent),
+    (BEHAVIORS[1], Filtering::AddressDependent),
+    (BEHAVIORS[2], Filtering::AddressAndPortDependent),
+];
+
 const REFUSALS: [(&str, Refusal); 3] = [
     ("prohibited", Refusal::Prohibited),
     ("host-unreachable", Refusal::HostUnreachable),
@@ -224,28 +235,21 @@ fn behaviors(
         ],
         source,
     );
-    let filtering = per_protocol(
-        table,
-        "filtering",
-        &schema::FILTERING,
-        &[
-            (independent, Filtering::EndpointIndependent),
-            (address, Filtering::AddressDependent),
-            (both, Filtering::AddressAndPortDependent),
-        ],
-        source,
-    );
-    let too_open = |protocol| (filtering[protocol] as u8) < mapping[protocol] as u8;
+    let filtering = per_protocol(table, "filtering", &schema::FILTERING, &FILTERINGS, source);
+    let too_open = |protocol| is_too_open(filtering[protocol], mapping[protocol]);
     if [Protocol::Tcp, Protocol::Udp].into_iter().any(too_open) {
         let span = table
             .key_span("filtering")
             .or_else(|| table.key_span("mapping"))
             .unwrap_or(table.span.clone());
-        let message = "lets in hosts that the mapping is not for, and answers to them would leave from another port; expected it \
-                       at least as dependent as `mapping`";
-        source.error(&span, "filtering", message);
+        source.error(&span, "filtering", TOO_OPEN);
     }
     (mapping, filtering)
+}
+
+/// Whether filtering lets in hosts that mappings are not for.
+pub(super) const fn is_too_open(filtering: Filtering, mapping: MappingBehavior) -> bool {
+    (filtering as u8) < mapping as u8
 }
 
 /// One word for all protocols, or a table with one for each; the first choice where nothing is said.

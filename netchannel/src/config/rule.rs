@@ -6,10 +6,12 @@ use super::channel::{KnownChannels, RESERVED_CHANNELS, unknown_channel};
 use super::error::{Position, Source};
 use super::field::{self, RuleFields};
 use super::interface::{Interface, KnownInterfaces};
+use super::nat::{FILTERINGS, TOO_OPEN, is_too_open};
 use super::ports::{PortRange, port_list};
 use super::schema;
 use super::section::Section;
 use super::value::{self, ADDRESSES_EXPECTED, AddressRange, ICMP, ICMPV6, WITH_PORTS};
+use crate::channel::nat::Filtering;
 
 /// The most single boxes that the lists of one rule may multiply to.
 pub const MAX_RULE_BOXES: u64 = 65_536;
@@ -39,6 +41,9 @@ pub struct Rule {
     pub fields: RuleFields,
     /// The channel: one of the file's, or `drop` or `pass`.
     pub channel: String,
+    /// Which outside hosts may answer through mappings that inside hosts open by this rule, in place of what its channel, a translator,
+    /// says.
+    pub filtering: Option<Filtering>,
     /// Whether IPv4 packets can match.
     pub ipv4: bool,
     /// Whether IPv6 packets can match.
@@ -98,6 +103,7 @@ fn one(
         }
     }
     let fields = field::read(table, &protocols, interfaces, source);
+    let filtering = filtering(table, channel.as_ref(), channels, source);
     let (channel, is_nat) = channel?;
     let families = families(&from, &to, &protocols, is_nat, source);
     let rule = Rule {
@@ -109,6 +115,7 @@ fn one(
         destination_ports: plain(destination_ports),
         fields,
         channel,
+        filtering,
         ipv4: families.ipv4,
         ipv6: families.ipv6,
         position: source.position(table.span.start),
@@ -153,6 +160,27 @@ fn channel(
             None
         }
     }
+}
+
+/// What filters in place of the channel's own filtering.
+fn filtering(
+    table: &Section<'_, '_>,
+    channel: Option<&(String, bool)>,
+    channels: &KnownChannels,
+    source: &mut Source<'_>,
+) -> Option<Filtering> {
+    let filtering = table.choice("filtering", &FILTERINGS, source)?;
+    let span = table.key_span("filtering").unwrap_or(table.span.clone());
+    let (name, is_nat) = channel?;
+    if !is_nat {
+        let message = "is for translators; expected it only where `channel` is of type \"nat\"";
+        source.error(&span, "filtering", message);
+    }
+    let mapping = channels.get(name).and_then(|channel| channel.mapping)?;
+    if is_too_open(filtering, mapping.tcp) || is_too_open(filtering, mapping.udp) {
+        source.error(&span, "filtering", TOO_OPEN);
+    }
+    Some(filtering)
 }
 
 fn without_duplicates(

@@ -154,7 +154,7 @@ pub(super) const IPFIX: Schema = Schema {
     ],
 };
 /// Keys of a rule besides those of the fields.
-const RULE_OWN_KEYS: [&str; 7] = [
+const RULE_OWN_KEYS: [&str; 8] = [
     "priority",
     "from",
     "to",
@@ -162,6 +162,7 @@ const RULE_OWN_KEYS: [&str; 7] = [
     "source_ports",
     "destination_ports",
     "channel",
+    "filtering",
 ];
 const RULE_KEYS: [&str; RULE_OWN_KEYS.len() + FIELDS.len()] = {
     let mut keys = [""; RULE_OWN_KEYS.len() + FIELDS.len()];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::schema::SCHEMAS;
 use super::*;
-use crate::channel::nat::PortBlocks;
+use crate::channel::nat::{Filtering, PortBlocks};
 
 pub(super) const SAMPLE: &str = include_str!("../../../docs/netchannel.toml");
 
@@ -391,6 +391,12 @@ fn rules_are_checked() {
     assert!(problem(&format!("{rule}protocol = [\"tcp\", 6]\n")).contains("is here twice"));
     assert!(problem(&format!("{rule}priority = -1\n")).contains("a whole number from 0 to 4294967295"));
     assert!(problem("channel = \"internet\"\nto = \"::/0\"\n").contains("translates IPv4 only"));
+    let filtering = |value: &str| problem(&format!("channel = \"internet\"\nfiltering = \"{value}\"\n"));
+    assert!(filtering("open").starts_with("3:13: filtering: "));
+    assert!(
+        problem(&format!("{rule}filtering = \"address-dependent\"\n"))
+            .starts_with("3:1: filtering: is for translators")
+    );
 }
 
 #[test]
@@ -678,5 +684,25 @@ fn what_is_not_toml_is_told_with_its_place() {
             .problems[0]
             .message
             .contains("duplicate key")
+    );
+}
+
+/// 4787-8a: a rule may filter in place of its channel, and not be more open than the channel's mapping.
+#[test]
+fn rfc_4787_8a_filtering_of_a_rule_is_read_and_checked() {
+    let with = |mapping: &str, filtering: &str| {
+        with_base(&format!(
+            "mapping = \"{mapping}\"\nfiltering = \"address-and-port-dependent\"\n\
+             [[rule]]\nchannel = \"internet\"\nfiltering = \"{filtering}\"\n"
+        ))
+    };
+    let config = with("endpoint-independent", "address-dependent").unwrap();
+    assert_eq!(config.rules[0].filtering, Some(Filtering::AddressDependent));
+    let error = with("address-dependent", "endpoint-independent").unwrap_err();
+    assert_eq!(error.problems[0].key, "filtering");
+    assert!(
+        error.problems[0]
+            .message
+            .contains("at least as dependent as `mapping`")
     );
 }

@@ -59,6 +59,12 @@ impl<'a> Context<'a> {
         self.core.flows.flow_mut(packet.flow).map_or(0, |flow| flow.note)
     }
 
+    /// What the rule that the packet's flow matches says to this channel; `None` if the flow table has forgotten the flow within this burst, or
+    /// while the packet waited for its next hop.
+    pub fn rule_parameter(&mut self, packet: &Packet) -> Option<u8> {
+        self.core.flows.flow_mut(packet.flow).map(|flow| flow.parameter)
+    }
+
     /// Notes something about the packet's flow, to be found again with its next packet. The table may forget it.
     #[inline]
     pub fn set_note(&mut self, packet: &Packet, note: u64) {

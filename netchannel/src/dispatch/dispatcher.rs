@@ -245,9 +245,9 @@ impl Dispatcher {
                     headers: &packet.headers,
                     interface: packet.interface,
                 };
-                let channel = rules.decide(&arrival, role);
-                channels.entry(channel).counters.flows += 1;
-                core.flows.open(&sought, channel, now)
+                let action = rules.decide(&arrival, role);
+                channels.entry(action.channel).counters.flows += 1;
+                core.flows.open(&sought, action, now)
             });
             let length = packet.frame.len() as u64;
             let Some(flow) = core.flows.flow_mut(packet.flow) else {
@@ -329,7 +329,7 @@ impl Dispatcher {
                         headers: &packet.headers,
                         interface: packet.interface,
                     };
-                    self.rules.decide(&arrival, role)
+                    self.rules.decide(&arrival, role).channel
                 }
             };
             let entry = self.channels.entry(channel);

@@ -8,6 +8,7 @@ use classifier::prefetch::prefetch_address;
 use zerocopy::FromZeros;
 
 use super::flow_key::{FlowKey, Ipv4Key, Ipv6Key, PackedKey};
+use super::rule_set::Action;
 use crate::channel::ChannelId;
 use crate::memory::ZeroedArray;
 use crate::time::Time;
@@ -26,6 +27,8 @@ pub struct Flow {
     pub last_seen: Time,
     /// The channel that its packets go to.
     pub channel: ChannelId,
+    /// What the rule says to the channel; see [`Action::parameter`].
+    pub parameter: u8,
 }
 
 /// A flow in the table, which may have taken its place from another one, or lost it since.
@@ -292,13 +295,15 @@ impl FlowTable {
     }
 
     /// Opens a flow, or decides a stale one anew. O(1).
-    pub(crate) fn open(&mut self, sought: &Sought, channel: ChannelId, now: Time) -> FlowId {
+    pub(crate) fn open(&mut self, sought: &Sought, action: impl Into<Action>, now: Time) -> FlowId {
+        let Action { channel, parameter } = action.into();
         let flow = Flow {
             note: 0,
             packets: 0,
             bytes: 0,
             last_seen: now,
             channel,
+            parameter,
         };
         match sought.key {
             PackedKey::V4(key) => self

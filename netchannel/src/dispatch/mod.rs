@@ -22,5 +22,5 @@ pub use flow_table::{Flow, FlowId, FlowTable};
 pub use icmp_error::{IcmpError, Undelivered};
 pub use registry::{ChannelCounters, NameTaken, Registry};
 pub use routing::{Departure, Resolve, is_possible_source};
-pub use rule_set::RuleSet;
+pub use rule_set::{Action, RuleSet};
 pub use tcp_flags::{TCP_FLAGS, tcp_flags_in_key, tcp_flags_ranges};

@@ -3,19 +3,37 @@
 use std::net::IpAddr;
 
 use classifier::tuple::Tuple;
-use classifier::{Classifier, InsertError, Lookup};
+use classifier::{Classifier, InsertError, Lookup, Rule};
 
 use super::dimensions::{Arrival, DIMENSIONS, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule};
 use crate::channel::ChannelId;
 use crate::interface::Role;
 
+/// What a rule does with its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// The channel that they go to.
+    pub channel: ChannelId,
+    /// What the rule says to the channel about them, in the channel's own terms; 0 for nothing.
+    pub parameter: u8,
+}
+
+impl From<ChannelId> for Action {
+    fn from(channel: ChannelId) -> Self {
+        Self {
+            channel,
+            parameter: 0,
+        }
+    }
+}
+
 /// The rules of both families. What no rule matches goes to `otherwise`.
 #[derive(Debug)]
 pub struct RuleSet {
-    ipv4: Tuple<Ipv4Dimensions, ChannelId, DIMENSIONS>,
-    ipv6: Tuple<Ipv6Dimensions, ChannelId, DIMENSIONS>,
+    ipv4: Tuple<Ipv4Dimensions, Action, DIMENSIONS>,
+    ipv6: Tuple<Ipv6Dimensions, Action, DIMENSIONS>,
     /// For packets from outside, tried before the others.
-    answers: Tuple<Ipv4Dimensions, ChannelId, DIMENSIONS>,
+    answers: Tuple<Ipv4Dimensions, Action, DIMENSIONS>,
     otherwise: ChannelId,
 }
 
@@ -34,16 +52,16 @@ impl RuleSet {
     ///
     /// # Errors
     /// See [`InsertError`].
-    pub fn insert_ipv4(&mut self, rule: Ipv4Rule<ChannelId>) -> Result<(), InsertError> {
-        self.ipv4.insert(rule).map(drop)
+    pub fn insert_ipv4(&mut self, rule: Ipv4Rule<impl Into<Action>>) -> Result<(), InsertError> {
+        self.ipv4.insert(acting(rule)).map(drop)
     }
 
     /// Adds a rule for IPv6, behind those of the same priority.
     ///
     /// # Errors
     /// See [`InsertError`].
-    pub fn insert_ipv6(&mut self, rule: Ipv6Rule<ChannelId>) -> Result<(), InsertError> {
-        self.ipv6.insert(rule).map(drop)
+    pub fn insert_ipv6(&mut self, rule: Ipv6Rule<impl Into<Action>>) -> Result<(), InsertError> {
+        self.ipv6.insert(acting(rule)).map(drop)
     }
 
     /// Adds a rule for what comes in by an outside interface, to be tried before all that are for both sides: a translator's answers
@@ -51,8 +69,8 @@ impl RuleSet {
     ///
     /// # Errors
     /// See [`InsertError`].
-    pub fn insert_answer(&mut self, rule: Ipv4Rule<ChannelId>) -> Result<(), InsertError> {
-        self.answers.insert(rule).map(drop)
+    pub fn insert_answer(&mut self, rule: Ipv4Rule<impl Into<Action>>) -> Result<(), InsertError> {
+        self.answers.insert(acting(rule)).map(drop)
     }
 
     /// Rules of all kinds.
@@ -65,8 +83,8 @@ impl RuleSet {
         self.len() == 0
     }
 
-    /// The channel of the flow that this packet opens, which came in by an interface of this role.
-    pub fn decide(&self, packet: &Arrival<'_>, role: Role) -> ChannelId {
+    /// What to do with the flow that this packet opens, which came in by an interface of this role.
+    pub fn decide(&self, packet: &Arrival<'_>, role: Role) -> Action {
         let found = match (packet.headers.source, packet.headers.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let key = packet.key(source.to_bits(), destination.to_bits());
@@ -84,6 +102,14 @@ impl RuleSet {
             }
             _ => None,
         };
-        found.unwrap_or(self.otherwise)
+        found.unwrap_or(self.otherwise.into())
+    }
+}
+
+fn acting<W, const D: usize>(rule: Rule<W, D, impl Into<Action>>) -> Rule<W, D, Action> {
+    Rule {
+        ranges: rule.ranges,
+        priority: rule.priority,
+        action: rule.action.into(),
     }
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::SetupError;
-use crate::channel::nat::{self, NatSettings, PortScheme, PreparedNat, Timeouts};
+use crate::channel::nat::{self, Filtering, NatSettings, PortScheme, PreparedNat, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
@@ -115,7 +115,8 @@ pub fn channels(
                     channel: channel.name.clone(),
                     source,
                 };
-                let settings = nat_settings(settings, external, forwards);
+                let mut settings = nat_settings(settings, external, forwards);
+                settings.rule_filtering = rule_filtering(config, &channel.name);
                 let mut nat = PreparedNat::new(settings).map_err(refused)?;
                 if let Some(recorder) = recorders.take(&channel.name) {
                     nat.record(recorder);
@@ -265,6 +266,15 @@ fn warn_of_inside(config: &Config, links: &Links, claims: &[Claim]) {
     }
 }
 
+/// What rules ask for in place of their channel's filtering.
+fn rule_filtering(config: &Config, channel: &str) -> Vec<Filtering> {
+    let rules = config.rules.iter().filter(|rule| rule.channel == channel);
+    let mut filterings: Vec<Filtering> = rules.filter_map(|rule| rule.filtering).collect();
+    filterings.sort_unstable_by_key(|filtering| filtering.parameter());
+    filterings.dedup();
+    filterings
+}
+
 fn ranges(ports: &[PortRange]) -> Vec<RangeInclusive<u16>> {
     ports.iter().map(|ports| ports.first..=ports.last).collect()
 }
@@ -297,6 +307,7 @@ fn nat_settings(
             tcp_closing: settings.timeouts.tcp_closing,
             icmp: settings.timeouts.icmp,
         },
+        rule_filtering: Vec::new(),
         refresh_inbound: settings.refresh_inbound,
         answer_unsolicited: settings.answer_unsolicited,
         segment_size: settings.segment_size,

@@ -6,11 +6,12 @@ use classifier::{Range, Rule, Word};
 
 use super::{Claim, SetupError};
 use crate::channel::ChannelId;
+use crate::channel::nat::Filtering;
 use crate::config::{AddressRange, ChannelKind, Config, FieldRange, PortRange, RuleBox};
 use crate::dispatch::dimensions::{
     DIMENSIONS, FIELDS, FIRST, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule, WHOLE, dimension,
 };
-use crate::dispatch::{Registry, RuleSet};
+use crate::dispatch::{Action, Registry, RuleSet};
 
 /// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from inside
 /// behind the configured rules, from outside before those that do not say where packets come from; and for each rule that forwards, that what comes back is forwarded too if no
@@ -145,8 +146,9 @@ fn find(channels: &Registry, name: &str) -> Result<ChannelId, SetupError> {
         .ok_or_else(|| SetupError::NoChannel(name.to_owned()))
 }
 
-fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv4Rule<ChannelId> {
-    let mut rule = Rule::any::<Ipv4Dimensions>(priority, channel);
+fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv4Rule<Action> {
+    let parameter = rule_box.rule.filtering.map_or(0, Filtering::parameter);
+    let mut rule = Rule::any::<Ipv4Dimensions>(priority, Action { channel, parameter });
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
@@ -175,10 +177,7 @@ fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv6R
     rule
 }
 
-fn set_other_dimensions<W: Word + From<u32>>(
-    rule: &mut Rule<W, DIMENSIONS, ChannelId>,
-    rule_box: &RuleBox<'_>,
-) {
+fn set_other_dimensions<W: Word + From<u32>, A>(rule: &mut Rule<W, DIMENSIONS, A>, rule_box: &RuleBox<'_>) {
     let ports = |ports: PortRange| range(W::from(u32::from(ports.first)), W::from(u32::from(ports.last)));
     rule.ranges[dimension::SOURCE_PORT] = ports(rule_box.source_ports);
     rule.ranges[dimension::DESTINATION_PORT] = ports(rule_box.destination_ports);
@@ -272,7 +271,7 @@ mod tests {
             headers,
             interface: InterfaceId(u16::from(role == Role::Outside)),
         };
-        rules.decide(&arrival, role)
+        rules.decide(&arrival, role).channel
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use netchannel::channel::nat::{Filtering, MappingBehavior, PerProtocol};
+use netchannel::dispatch::RuleSet;
 use netchannel::drop_reason::DropReason;
 
 use crate::harness::*;
@@ -88,4 +89,67 @@ fn rfc_4787_9_hairpinning_with_dependent_mappings() {
     assert_eq!((destination, *source.ip()), (first, EXTERNAL));
     let result = nat.send(Body::Udp, first, source);
     assert_eq!(ends(result.at_host()), (first_external, second));
+}
+
+/// A box whose translator lets anybody in, but through mappings that are opened towards port 22, as a rule says.
+fn with_rule(filtering: Filtering) -> NatBox {
+    NatBox::with_rules(
+        |settings| settings.rule_filtering = vec![filtering],
+        |rules, _| rules.insert_ipv4(towards(22, filtering)).unwrap(),
+    )
+}
+
+/// 4787-8a: a rule may filter its own way, and mappings that are there keep theirs.
+#[test]
+fn rfc_4787_8a_a_rule_may_filter_its_own_way() {
+    use Filtering::{AddressAndPortDependent, AddressDependent};
+    let (ruled, other) = (at("8.8.8.8:22"), at("8.8.8.8:23"));
+    let strangers = [at("8.8.8.8:9"), at("9.9.9.9:9")];
+    for (filtering, admitted) in [
+        (AddressDependent, [true, false]),
+        (AddressAndPortDependent, [false, false]),
+    ] {
+        for body in [Body::Udp, Body::Tcp(SYN)] {
+            let mut nat = with_rule(filtering);
+            let open = nat.open(body, at("10.0.0.2:5000"), other);
+            let filtered = nat.open(body, at("10.0.0.3:6000"), ruled);
+            for (stranger, admitted) in strangers.into_iter().zip(admitted) {
+                assert!(nat.reaches(body, stranger, open, at("10.0.0.2:5000")));
+                assert_eq!(
+                    nat.reaches(body, stranger, filtered, at("10.0.0.3:6000")),
+                    admitted
+                );
+            }
+            // Each keeps its filtering, whatever else it is used for (4787-11).
+            nat.open(body, at("10.0.0.2:5000"), ruled);
+            nat.open(body, at("10.0.0.3:6000"), other);
+            assert!(nat.reaches(body, at("9.9.9.8:9"), open, at("10.0.0.2:5000")));
+            assert!(!nat.reaches(body, at("9.9.9.8:9"), filtered, at("10.0.0.3:6000")));
+        }
+    }
+}
+
+/// 4787-8a: rules that change hold for mappings that are opened then.
+#[test]
+fn rfc_4787_8a_changed_rules_are_for_new_mappings() {
+    let mut nat = with_rule(Filtering::AddressAndPortDependent);
+    let (ruled, stranger) = (at("8.8.8.8:22"), at("9.9.9.9:9"));
+    let old = nat.open(Body::Udp, at("10.0.0.2:5000"), ruled);
+    nat.test.dispatcher.set_rules(RuleSet::new(NAT));
+    nat.open(Body::Udp, at("10.0.0.2:5000"), ruled);
+    assert!(!nat.reaches(Body::Udp, stranger, old, at("10.0.0.2:5000")));
+    let new = nat.open(Body::Udp, at("10.0.0.3:6000"), ruled);
+    assert!(nat.reaches(Body::Udp, stranger, new, at("10.0.0.3:6000")));
+}
+
+/// 6888-8 (c): the port of a mapping that a rule has filtered is free at once.
+#[test]
+fn rfc_6888_8_a_port_filtered_by_rule_is_not_held() {
+    let mut nat = with_rule(Filtering::AddressDependent);
+    nat.open(Body::Udp, at("10.0.0.2:5000"), at("8.8.8.8:22"));
+    nat.open(Body::Udp, at("10.0.0.2:5001"), at("8.8.8.8:23"));
+    nat.wait(300);
+    assert_eq!(nat.detail("/ports_held"), 1);
+    assert_eq!(nat.open(Body::Udp, at("10.0.0.3:5000"), at(SERVER)).port(), 5000);
+    assert_ne!(nat.open(Body::Udp, at("10.0.0.3:5001"), at(SERVER)).port(), 5001);
 }

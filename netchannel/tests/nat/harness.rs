@@ -3,10 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use netchannel::channel::nat::{NatSettings, PreparedNat, Recorder, Recording, Selection, recording};
+use classifier::{Range, Rule};
+use netchannel::channel::nat::{
+    Filtering, NatSettings, PreparedNat, Recorder, Recording, Selection, recording,
+};
 use netchannel::channel::{ChannelId, Drop, Forward, MappingEntry, Netchannel, Pass, Slice, Sliced};
 use netchannel::control::Filter;
-use netchannel::dispatch::{Registry, RuleSet};
+use netchannel::dispatch::dimensions::{Ipv4Dimensions, Ipv4Rule, dimension};
+use netchannel::dispatch::{Action, Registry, RuleSet};
 use netchannel::drop_reason::DropReason;
 use netchannel::interface::Interfaces;
 use netchannel::network::NetworkBuilder;
@@ -25,7 +29,7 @@ pub const INSIDE: &str = "10.0.0.2:5000";
 /// A server outside.
 pub const SERVER: &str = "8.8.8.8:53";
 
-const NAT: ChannelId = ChannelId(2);
+pub const NAT: ChannelId = ChannelId(2);
 
 fn as_json(entry: &MappingEntry) -> Value {
     json!({
@@ -107,6 +111,17 @@ pub fn to_wan(frame: &[u8]) -> Vec<u8> {
         *destination = WAN_MAC;
     }
     frame
+}
+
+/// A rule by which mappings that are opened towards this port filter so.
+pub fn towards(port: u16, filtering: Filtering) -> Ipv4Rule<Action> {
+    let action = Action {
+        channel: NAT,
+        parameter: filtering.parameter(),
+    };
+    let mut rule = Rule::any::<Ipv4Dimensions>(1, action);
+    rule.ranges[dimension::DESTINATION_PORT] = Range::exact(port.into());
+    rule
 }
 
 impl NatBox {

@@ -99,6 +99,7 @@ fn port_block(host: Ipv4Addr, external: Ipv4Addr, (first, last): Span) -> PortBl
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Filtering;
     use super::*;
     use crate::channel::nat::{EndReason, Forward, NatSettings, PortBlocks};
     use proptest::prelude::*;
@@ -293,7 +294,7 @@ mod tests {
                         let free = model.free(inside.address, protocol);
                         let choices = model.choices(inside.address, pooling);
                         let own = model.blocks_of(inside.address).len();
-                        match mappings.open(protocol, inside, REMOTE, now) {
+                        match mappings.open(protocol, inside, REMOTE, Filtering::EndpointIndependent, now) {
                             Ok(mapping) => {
                                 let external = mappings.get(mapping).external;
                                 let place = (external.address, external.port);

@@ -76,7 +76,7 @@ impl Nat {
         let Some(target) = target.filter(|_| tuple.protocol != Protocol::Icmp) else {
             return self.no_mapping(packet, &tuple, context);
         };
-        let sender = match self.session_from_inside(&tuple, now) {
+        let sender = match self.session_from_inside(&packet, &tuple, context) {
             Ok(sender) => sender,
             Err(reason) => return self.refuse(packet, reason, context),
         };
@@ -160,13 +160,13 @@ impl Nat {
         if let Some(session) = self.table.find(mapping, remote, now) {
             return Ok(Some(session));
         }
-        let is_admitted = match self.settings.filtering[tuple.protocol] {
-            _ if self.table.mappings.get(mapping).is_forward => true,
+        let is_admitted = match self.table.mappings.get(mapping).filtering {
+            None => true,
             // Nobody answers a query that he was not sent.
             _ if tuple.protocol == Protocol::Icmp => false,
-            Filtering::EndpointIndependent => true,
-            Filtering::AddressDependent => self.table.knows_peer(mapping, remote.address, now),
-            Filtering::AddressAndPortDependent => false,
+            Some(Filtering::EndpointIndependent) => true,
+            Some(Filtering::AddressDependent) => self.table.knows_peer(mapping, remote.address, now),
+            Some(Filtering::AddressAndPortDependent) => false,
         };
         match (is_admitted, tuple.opens()) {
             (false, _) => Err(DropReason::NatFiltered),

@@ -19,7 +19,7 @@ use super::limits::{Counts, Limits, Pace};
 use super::pool::Pool;
 use super::ports::{ANY_PORT, Choice};
 use super::session::Session;
-use super::settings::{MappingBehavior, NatSettings, Pooling};
+use super::settings::{Filtering, MappingBehavior, NatSettings, Pooling};
 use super::slab::Slab;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
@@ -28,8 +28,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Mapping {
     pub(super) protocol: Protocol,
-    /// The external endpoint is forwarded to the inside one, whoever sends.
-    pub(super) is_forward: bool,
+    /// Who may send through it: what was in force when it was opened. `None`: whoever sends, as the external endpoint is forwarded.
+    pub(super) filtering: Option<Filtering>,
     pub(super) inside: Endpoint,
     pub(super) external: Endpoint,
     /// What it depends on of the outside endpoint.
@@ -86,8 +86,8 @@ pub(super) struct Mappings {
     pub(super) pooling: Pooling,
     /// The ports of each host, if each has its own.
     scheme: Option<PortScheme>,
-    /// By protocol: whether external ports are held back from reuse when their mapping ends.
-    holds: [bool; 3],
+    /// Whether external ports of UDP may be held back from reuse when their mapping ends.
+    holds_ports: bool,
     pub(super) random: StdRng,
 }
 
@@ -135,7 +135,7 @@ impl Mappings {
             sessions_per_mapping: settings.sessions_per_mapping,
             pooling: settings.pooling,
             scheme: settings.port_scheme().and_then(Result::ok),
-            holds: Protocol::ALL.map(|protocol| settings.holds_ports_of(protocol)),
+            holds_ports: settings.holds_ports(),
             random,
         }
     }
@@ -202,6 +202,7 @@ impl Mappings {
         protocol: Protocol,
         inside: Endpoint,
         remote: Endpoint,
+        filtering: Filtering,
         now: Time,
     ) -> Result<u32, DropReason> {
         if let Some(external) = self.forwards.external_of(protocol, inside) {
@@ -217,7 +218,7 @@ impl Mappings {
         let index = self.add(
             Mapping {
                 protocol,
-                is_forward: false,
+                filtering: Some(filtering),
                 inside,
                 external,
                 remote: key.remote,
@@ -244,7 +245,7 @@ impl Mappings {
         let host = self.hosts.add_mapping(host, inside.address, None, protocol, now);
         let mapping = Mapping {
             protocol,
-            is_forward: true,
+            filtering: None,
             inside,
             external,
             remote: Endpoint::NONE,
@@ -360,21 +361,22 @@ impl Mappings {
             external,
             remote,
             host,
-            is_forward,
+            filtering,
             ..
         } = mapping;
-        if is_forward {
-            self.pool.unassign(protocol, external);
-        } else {
+        if let Some(filtering) = filtering {
             let key = InsideKey {
                 protocol,
                 inside,
                 remote,
             };
             self.by_inside.remove(&key, index);
-            let hold = self.holds[protocol as usize];
-            self.pool.free(protocol, external, hold, now);
+            let lets_anyone_in = protocol == Protocol::Udp && filtering == Filtering::EndpointIndependent;
+            self.pool
+                .free(protocol, external, self.holds_ports && lets_anyone_in, now);
             self.remove_from_block(external, now);
+        } else {
+            self.pool.unassign(protocol, external);
         }
         self.counts.mappings[protocol as usize] -= 1;
         self.hosts.remove_mapping(host, protocol, now);
@@ -417,7 +419,13 @@ mod tests {
     }
 
     fn open(mappings: &mut Mappings, inside: Endpoint) -> Result<Endpoint, DropReason> {
-        let index = mappings.open(Protocol::Udp, inside, REMOTE, Time::ZERO)?;
+        let index = mappings.open(
+            Protocol::Udp,
+            inside,
+            REMOTE,
+            Filtering::EndpointIndependent,
+            Time::ZERO,
+        )?;
         let external = mappings.get(index).external;
         assert_eq!(mappings.of_inside(Protocol::Udp, inside, REMOTE), Some(index));
         assert_eq!(mappings.of_external(Protocol::Udp, external), Some(index));

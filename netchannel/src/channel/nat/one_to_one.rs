@@ -191,7 +191,7 @@ impl Nat {
             Kind::Ports(_) | Kind::Error => return context.drop(packet, DropReason::NatIcmpKind),
             Kind::Not(reason) => return context.drop(packet, reason),
         };
-        let sender = match self.session_from_inside(&tuple, now) {
+        let sender = match self.session_from_inside(&packet, &tuple, context) {
             Ok(sender) => sender,
             Err(reason) => return self.refuse(packet, reason, context),
         };

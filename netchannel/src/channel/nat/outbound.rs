@@ -7,7 +7,6 @@ use crate::dispatch::{Context, Departure, IcmpError};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
 use crate::packet::{Fragment, Packet, Transport};
-use crate::time::Time;
 
 impl Nat {
     /// A packet from inside to somewhere else than an external address.
@@ -15,7 +14,6 @@ impl Nat {
         if kind == Kind::Error {
             return self.outbound_error(packet, context);
         }
-        let now = context.now();
         let destination = packet.headers.destination;
         let Some((packet, departure)) = context.depart(packet, destination) else {
             return;
@@ -28,7 +26,7 @@ impl Nat {
             Kind::Ports(_) | Kind::Error => return context.drop(packet, DropReason::NatIcmpKind),
             Kind::Not(reason) => return context.drop(packet, reason),
         };
-        let session = match self.session_from_inside(&tuple, now) {
+        let session = match self.session_from_inside(&packet, &tuple, context) {
             Ok(session) => session,
             Err(reason) => return self.refuse(packet, reason, context),
         };
@@ -45,20 +43,30 @@ impl Nat {
     }
 
     /// The session of a packet from inside; it is opened if it isn't there and the packet may do that.
-    pub(super) fn session_from_inside(&mut self, tuple: &Tuple, now: Time) -> Result<u32, DropReason> {
+    pub(super) fn session_from_inside(
+        &mut self,
+        packet: &Packet,
+        tuple: &Tuple,
+        context: &mut Context<'_>,
+    ) -> Result<u32, DropReason> {
         let Tuple {
             protocol,
             source,
             destination,
             ..
         } = *tuple;
+        let now = context.now();
         if let Some(session) = self.table.session_of_inside(protocol, source, destination, now) {
             return Ok(session);
         }
         if !tuple.opens() {
             return Err(DropReason::NatNotOpening);
         }
-        self.table.open_outbound(protocol, source, destination, now)
+        let filtering = self
+            .settings
+            .filtering_by(context.rule_parameter(packet), protocol);
+        self.table
+            .open_outbound(protocol, source, destination, filtering, now)
     }
 
     /// Drops a packet from inside that no session could be opened for, and says so to its sender if that is for want of room (RFC 5508

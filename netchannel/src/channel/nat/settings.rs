@@ -57,6 +57,9 @@ pub struct NatSettings {
     /// Which outside hosts may send through a mapping; not fewer restrictions than what the mapping depends on. Default: any. Queries
     /// of ICMP are answered only by whom they were sent to, whatever this says.
     pub filtering: PerProtocol<Filtering>,
+    /// Filterings that rules ask for in place of `filtering`, for the mappings that inside hosts open by them; see [`Filtering::parameter`].
+    /// They are bound as `filtering` is. Default: none.
+    pub rule_filtering: Vec<Filtering>,
     /// Whether inbound packets keep a mapping for UDP or an ICMP query alive (RFC 4787 REQ-6). TCP always counts both directions.
     /// Default: true.
     pub refresh_inbound: bool,
@@ -100,6 +103,7 @@ impl NatSettings {
             one_to_one: Vec::new(),
             mapping: PerProtocol::all(MappingBehavior::EndpointIndependent),
             filtering: PerProtocol::all(Filtering::EndpointIndependent),
+            rule_filtering: Vec::new(),
             refresh_inbound: true,
             answer_unsolicited: true,
             timeouts: Timeouts::default(),
@@ -123,12 +127,27 @@ impl NatSettings {
             .flat_map(|range| (range.start().to_bits()..=range.end().to_bits()).map(Ipv4Addr::from_bits))
     }
 
-    /// Whether the external ports of a protocol are held when their mapping ends. Only UDP lets in whoever sends, and does not see the end.
-    pub(super) fn holds_ports_of(&self, protocol: Protocol) -> bool {
-        protocol == Protocol::Udp
-            && self.filtering[protocol] == Filtering::EndpointIndependent
-            && self.deterministic.is_none()
-            && self.blocks.is_none()
+    /// Whether external ports are held when their mapping ends: those of UDP that let in whoever sends, and don't see the end.
+    pub(super) fn holds_ports(&self) -> bool {
+        self.deterministic.is_none() && self.blocks.is_none()
+    }
+
+    /// How a mapping filters that is opened by a rule with this parameter. Where the rule is not known any more, as strictly as any rule says.
+    pub(super) fn filtering_by(&self, parameter: Option<u8>, protocol: Protocol) -> Filtering {
+        let own = self.filtering[protocol];
+        match parameter {
+            Some(parameter) => Filtering::of_parameter(parameter).unwrap_or(own),
+            None => {
+                let all = self.rule_filtering.iter().copied().chain([own]);
+                all.max_by_key(|filtering| filtering.parameter()).unwrap_or(own)
+            }
+        }
+    }
+
+    /// What mappings may filter by, of any protocol.
+    pub(super) fn may_filter_by(&self, filtering: Filtering) -> bool {
+        let mut of_protocols = Protocol::ALL.into_iter().map(|protocol| self.filtering[protocol]);
+        of_protocols.any(|it| it == filtering) || self.rule_filtering.contains(&filtering)
     }
 
     /// The ports that may be given out.
@@ -336,7 +355,9 @@ impl NatSettings {
             }
         }
         let too_open = |protocol: &Protocol| {
-            *protocol != Protocol::Icmp && (self.filtering[*protocol] as u8) < self.mapping[*protocol] as u8
+            let filterings = self.rule_filtering.iter().chain([&self.filtering[*protocol]]);
+            let most_open = filterings.map(|&filtering| filtering as u8).min();
+            *protocol != Protocol::Icmp && most_open < Some(self.mapping[*protocol] as u8)
         };
         if let Some(protocol) = Protocol::ALL.into_iter().find(too_open) {
             return Err(SettingsError::FilteringBelowMapping(protocol.name()));
@@ -413,6 +434,27 @@ pub enum Filtering {
     AddressAndPortDependent,
 }
 
+impl Filtering {
+    const ALL: [Self; 3] = [
+        Self::EndpointIndependent,
+        Self::AddressDependent,
+        Self::AddressAndPortDependent,
+    ];
+
+    /// What a rule says to a translator so that the mappings that are opened by it filter so (see
+    /// [`Action::parameter`](crate::dispatch::Action::parameter)). 0 is for what the translator's settings say.
+    pub const fn parameter(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// What a rule says; `None` if it is nothing about filtering.
+    fn of_parameter(parameter: u8) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|filtering| filtering.parameter() == parameter)
+    }
+}
+
 /// The highest port for which UDP may have a timeout of its own (RFC 4787 REQ-5 (a)).
 pub const HIGHEST_WELL_KNOWN_PORT: u16 = 1023;
 
@@ -478,6 +520,26 @@ mod tests {
         assert_eq!(settings.check(), Ok(()));
         change(&mut settings);
         settings.check().unwrap_err()
+    }
+
+    #[test]
+    fn a_rule_filters_in_place_of_the_settings() {
+        use super::Filtering::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
+        let mut settings = NatSettings::new(vec![Ipv4Addr::new(192, 0, 2, 1)]);
+        let by = |settings: &NatSettings, parameter| settings.filtering_by(parameter, Protocol::Udp);
+        assert_eq!(by(&settings, Some(0)), EndpointIndependent);
+        assert_eq!(
+            by(&settings, Some(AddressDependent.parameter())),
+            AddressDependent
+        );
+        assert_eq!(by(&settings, None), EndpointIndependent);
+        settings.rule_filtering = vec![AddressAndPortDependent, AddressDependent];
+        assert_eq!(by(&settings, None), AddressAndPortDependent);
+        settings.mapping = PerProtocol::all(MappingBehavior::AddressDependent);
+        settings.filtering = PerProtocol::all(AddressDependent);
+        assert_eq!(settings.check(), Ok(()));
+        settings.rule_filtering.push(EndpointIndependent);
+        assert_eq!(settings.check(), Err(SettingsError::FilteringBelowMapping("tcp")));
     }
 
     #[test]

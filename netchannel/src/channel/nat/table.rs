@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 
 use super::chain::{Chains, NONE};
 use super::events::EndReason;
-use super::flow::{Direction, Endpoint, PerProtocol, Protocol, Tuple};
+use super::flow::{Direction, Endpoint, Protocol, Tuple};
 use super::index::Index;
 use super::mapping::{Mapping, Mappings};
 use super::session::{Cookie, Lifetimes, Phase, Session};
@@ -29,7 +29,7 @@ const MOST_CLOSED_BY_LOOKUP: usize = 64;
 /// Timers that are looked at when there is no room for what is opened.
 const TIMERS_WHEN_FULL: usize = 64;
 /// What both may clear away in one burst: less than a tick does. The packets of the burst wait for it.
-const MOST_CLEARED_PER_BURST: usize = 2048;
+const MOST_CLEARED_PER_BURST: usize = 1024;
 
 struct SessionKey {
     mapping: u32,
@@ -82,8 +82,6 @@ pub(super) struct Table {
     lifetimes: Lifetimes,
     ways: Ways,
     refresh_inbound: bool,
-    /// By protocol: whether the sessions of an address have to be known.
-    filtering: PerProtocol<Filtering>,
     /// What is left of [`MOST_CLEARED_PER_BURST`].
     clearing: usize,
     /// Sessions that there may be.
@@ -101,9 +99,8 @@ impl Table {
             sessions: Slab::with_capacity(limit),
             by_key: Index::for_entries(limit),
             chains: Chains::with_capacity(limit),
-            peers: Protocol::ALL
-                .into_iter()
-                .any(|protocol| settings.filtering[protocol] == Filtering::AddressDependent)
+            peers: settings
+                .may_filter_by(Filtering::AddressDependent)
                 .then(|| Peers {
                     first: Index::for_entries(limit),
                     chains: Chains::with_capacity(limit),
@@ -112,7 +109,6 @@ impl Table {
             lifetimes: Lifetimes::from(&settings.timeouts),
             ways: Ways::default(),
             refresh_inbound: settings.refresh_inbound,
-            filtering: settings.filtering,
             clearing: MOST_CLEARED_PER_BURST,
             limit,
             limit_per_mapping: settings.sessions_per_mapping,
@@ -354,23 +350,24 @@ impl Table {
         })
     }
 
-    /// Opens a session for a packet from inside, and a mapping if the inside endpoint has none.
+    /// Opens a session for a packet from inside, and a mapping if the inside endpoint has none, which filters so.
     pub(super) fn open_outbound(
         &mut self,
         protocol: Protocol,
         inside: Endpoint,
         remote: Endpoint,
+        filtering: Filtering,
         now: Time,
     ) -> Result<u32, DropReason> {
         self.expire(now, TIMERS_PER_OPENING);
-        match self.try_open_outbound(protocol, inside, remote, now) {
+        match self.try_open_outbound(protocol, inside, remote, filtering, now) {
             Ok(session) => Ok(session),
             Err(_) => {
                 // Perhaps what has reached its timeout takes the room.
                 let limit = self.clearing.min(TIMERS_WHEN_FULL);
                 self.clearing -= limit;
                 self.expire(now, limit);
-                self.try_open_outbound(protocol, inside, remote, now)
+                self.try_open_outbound(protocol, inside, remote, filtering, now)
                     .inspect_err(|&limit| self.mappings.refused(limit, protocol, inside.address, now))
             }
         }
@@ -381,6 +378,7 @@ impl Table {
         protocol: Protocol,
         inside: Endpoint,
         remote: Endpoint,
+        filtering: Filtering,
         now: Time,
     ) -> Result<u32, DropReason> {
         if self.sessions.len() >= self.limit {
@@ -395,7 +393,7 @@ impl Table {
                 return Err(DropReason::NatMappingSessionLimit);
             }
             Some(mapping) => mapping,
-            None => self.mappings.open(protocol, inside, remote, now)?,
+            None => self.mappings.open(protocol, inside, remote, filtering, now)?,
         };
         Ok(self.open(mapping, remote, Direction::Outbound, now))
     }
@@ -443,7 +441,7 @@ impl Table {
         self.chains.push(&mut owner.first_session, index);
         owner.sessions += 1;
         let host = owner.host;
-        let needs_peers = self.filtering[owner.protocol] == Filtering::AddressDependent;
+        let needs_peers = owner.filtering == Some(Filtering::AddressDependent);
         self.mappings.hosts.add_session(host);
         self.by_key.insert(&SessionKey { mapping, remote }, index);
         if needs_peers {
@@ -469,7 +467,7 @@ impl Table {
         self.chains.remove(&mut owner.first_session, index);
         owner.sessions -= 1;
         let (host, is_last) = (owner.host, owner.sessions == 0);
-        if self.filtering[owner.protocol] == Filtering::AddressDependent {
+        if owner.filtering == Some(Filtering::AddressDependent) {
             self.remove_peer(mapping, remote.address, index);
         }
         self.mappings.hosts.remove_session(host);
@@ -604,7 +602,9 @@ mod tests {
         };
         let (inside, remote) = (endpoint([10, 0, 0, 2]), endpoint([8, 8, 8, 8]));
         let mut open = |now| {
-            let session = table.open_outbound(Protocol::Udp, inside, remote, now).unwrap();
+            let session = table
+                .open_outbound(Protocol::Udp, inside, remote, Filtering::EndpointIndependent, now)
+                .unwrap();
             let note = table.cookie(session, Direction::Outbound).to_note();
             assert_eq!(table.noted(note, Direction::Outbound, now), Some(session));
             assert_eq!(table.noted(note, Direction::Inbound, now), None);

@@ -41,7 +41,14 @@ struct Pair {
 
 impl Pair {
     fn new(setting: Setting) -> Self {
-        let nat = NatBox::new(|settings| *settings = setting.settings.clone());
+        let nat = NatBox::with_rules(
+            |settings| *settings = setting.settings.clone(),
+            |rules, _| {
+                if let Some(filtering) = setting.rule {
+                    rules.insert_ipv4(towards(world::RULED_PORT, filtering)).unwrap();
+                }
+            },
+        );
         Self {
             model: Model::new(&setting, nat.test.now),
             addresses: setting.addresses(),

@@ -7,7 +7,7 @@ use netchannel::drop_reason::DropReason;
 use netchannel::time::Time;
 
 use super::connection::{IN, OUT, Session, opens};
-use super::state::{Mapping, Model, protocol_of};
+use super::state::{Mapping, Model};
 use super::world::Packet;
 use crate::harness::OWN;
 use crate::packets::*;
@@ -82,7 +82,7 @@ impl Model {
     ) -> Result<usize, DropReason> {
         self.check_mapping_limits(protocol, *inside.ip())?;
         if let Some(&external) = self.forwards_to(protocol, inside).first() {
-            return Ok(self.add_mapping(protocol, inside, external, None, true));
+            return Ok(self.add_mapping(protocol, inside, external, None, None));
         }
         let is_vague = self.is_vague();
         let external = self.ports.check(
@@ -93,7 +93,8 @@ impl Model {
             (self.now, is_vague),
         )?;
         let towards = self.towards(protocol, remote);
-        Ok(self.add_mapping(protocol, inside, external, towards, false))
+        let filtering = self.filtering_towards(protocol, remote);
+        Ok(self.add_mapping(protocol, inside, external, towards, Some(filtering)))
     }
 
     fn add_session(&mut self, mapping: usize, body: Body, remote: SocketAddrV4, opener: usize) -> usize {
@@ -127,17 +128,19 @@ impl Model {
             return opening;
         };
         let Mapping {
-            sessions, is_forward, ..
+            sessions, filtering, ..
         } = &self.mappings[mapping];
         if let Some(session) = sessions.iter().position(|session| session.remote == remote) {
             return Ok(Some(session));
         }
-        let is_admitted = match self.settings.filtering[protocol_of(body.number())] {
-            _ if *is_forward => true,
+        let is_admitted = match filtering {
+            None => true,
             _ if matches!(body, Body::Query(_)) => false,
-            Filtering::EndpointIndependent => true,
-            Filtering::AddressDependent => sessions.iter().any(|session| session.remote.ip() == remote.ip()),
-            Filtering::AddressAndPortDependent => false,
+            Some(Filtering::EndpointIndependent) => true,
+            Some(Filtering::AddressDependent) => {
+                sessions.iter().any(|session| session.remote.ip() == remote.ip())
+            }
+            Some(Filtering::AddressAndPortDependent) => false,
         };
         if is_admitted {
             opening
@@ -172,7 +175,7 @@ impl Model {
             }
             Target::Forward(inside) => {
                 self.check_mapping_limits(body.number(), host).ok()?;
-                self.add_mapping(body.number(), inside, to, None, true)
+                self.add_mapping(body.number(), inside, to, None, None)
             }
         };
         Some((mapping, self.add_session(mapping, body, remote, IN)))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use netchannel::channel::nat::{Filtering, NatSettings, Pooling};
+use netchannel::channel::nat::{NatSettings, Pooling};
 use netchannel::drop_reason::DropReason;
 use netchannel::time::Time;
 
@@ -37,10 +37,8 @@ impl Ports {
     pub fn new(settings: &NatSettings) -> Self {
         let mut usable: Vec<u16> = settings.ports.iter().cloned().flatten().collect();
         usable.retain(|port| !settings.reserved_ports.iter().any(|range| range.contains(port)));
-        let holds =
-            settings.filtering.udp == Filtering::EndpointIndependent && settings.deterministic.is_none();
         Self {
-            hold: holds.then_some(settings.hold.time),
+            hold: settings.deterministic.is_none().then_some(settings.hold.time),
             held: Vec::new(),
             pairs: HashMap::new(),
             paces: HashMap::new(),

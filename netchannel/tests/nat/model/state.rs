@@ -2,19 +2,20 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use netchannel::channel::nat::{MappingBehavior, NatSettings, Protocol};
+use netchannel::channel::nat::{Filtering, MappingBehavior, NatSettings, Protocol};
 use netchannel::drop_reason::DropReason;
 use netchannel::time::Time;
 
 use super::connection::Session;
 use super::ports::Ports;
-use super::world::{Setting, addresses};
+use super::world::{RULED_PORT, Setting, addresses};
 
 pub struct Mapping {
     pub protocol: u8,
     pub inside: SocketAddrV4,
     pub external: SocketAddrV4,
-    pub is_forward: bool,
+    /// `None`: it is forwarded, whoever sends.
+    pub filtering: Option<Filtering>,
     /// What it depends on of the outside endpoint.
     towards: Option<(Ipv4Addr, Option<u16>)>,
     pub sessions: Vec<Session>,
@@ -32,6 +33,7 @@ pub struct Choice {
 pub struct Model {
     pub settings: NatSettings,
     is_exact: bool,
+    rule: Option<Filtering>,
     pub mappings: Vec<Mapping>,
     pub ports: Ports,
     pub now: Time,
@@ -55,6 +57,7 @@ impl Model {
         Self {
             settings: setting.settings.clone(),
             is_exact: setting.is_exact,
+            rule: setting.rule,
             mappings: Vec::new(),
             ports: Ports::new(&setting.settings),
             now,
@@ -77,8 +80,8 @@ impl Model {
                 .max();
             mapping.sessions.retain(|session| now < session.ends(&timeouts));
             self.is_stale |= mapping.sessions.len() < before;
-            let is_over = mapping.sessions.is_empty() && !mapping.is_forward;
-            if let (true, Some(end)) = (is_over, last) {
+            let lets_anyone_in = mapping.filtering == Some(Filtering::EndpointIndependent);
+            if let (true, true, Some(end)) = (mapping.sessions.is_empty(), lets_anyone_in, last) {
                 self.ports.give_back(mapping.protocol, mapping.external, end);
             }
         }
@@ -168,6 +171,12 @@ impl Model {
         self.find(protocol, |mapping| mapping.external == external)
     }
 
+    /// How a mapping filters that is opened towards an outside endpoint.
+    pub fn filtering_towards(&self, protocol: u8, remote: SocketAddrV4) -> Filtering {
+        let by_rule = self.rule.filter(|_| remote.port() == RULED_PORT);
+        by_rule.unwrap_or(self.settings.filtering[protocol_of(protocol)])
+    }
+
     fn find(&self, protocol: u8, is_it: impl Fn(&Mapping) -> bool) -> Option<usize> {
         self.mappings
             .iter()
@@ -181,7 +190,7 @@ impl Model {
         }
         let towards = self.towards(protocol, remote);
         self.find(protocol, |mapping| {
-            mapping.inside == inside && mapping.towards == towards && !mapping.is_forward
+            mapping.inside == inside && mapping.towards == towards && mapping.filtering.is_some()
         })
     }
 
@@ -259,7 +268,7 @@ impl Model {
         inside: SocketAddrV4,
         external: SocketAddrV4,
         towards: Option<(Ipv4Addr, Option<u16>)>,
-        is_forward: bool,
+        filtering: Option<Filtering>,
     ) -> usize {
         let host = *inside.ip();
         let (of_host, all) = (self.settings.host_limits, self.settings.limits);
@@ -274,7 +283,7 @@ impl Model {
             protocol,
             inside,
             external,
-            is_forward,
+            filtering,
             towards,
             sessions: Vec::new(),
         });

@@ -22,10 +22,15 @@ const ONE_TO_ONE_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 32);
 /// A port outside that UDP has a shorter timeout for.
 const QUICK_PORT: u16 = 81;
 
+/// A port outside that a rule is about.
+pub const RULED_PORT: u16 = 82;
+
 /// How both are set up.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub settings: NatSettings,
+    /// What a rule says about the filtering of mappings that are opened towards `RULED_PORT`.
+    pub rule: Option<Filtering>,
     /// The clock moves by whole seconds, and the translator is told each time: all that is over is cleared away at once, so that even what
     /// it does for want of room is known. Else the clock goes where it likes.
     pub is_exact: bool,
@@ -394,9 +399,14 @@ pub fn setting() -> impl Strategy<Value = Setting> {
         limits,
         refusal,
         any::<[bool; 3]>(),
+        proptest::option::of(proptest::sample::select(vec![
+            Filtering::EndpointIndependent,
+            Filtering::AddressDependent,
+            Filtering::AddressAndPortDependent,
+        ])),
     )
         .prop_map(
-            |(mut settings, (tcp, udp, icmp), limits, refusal, [refresh, answer, is_exact])| {
+            |(mut settings, (tcp, udp, icmp), limits, refusal, [refresh, answer, is_exact], rule)| {
                 settings.mapping = PerProtocol {
                     tcp: tcp.0,
                     udp: udp.0,
@@ -423,7 +433,15 @@ pub fn setting() -> impl Strategy<Value = Setting> {
                     settings.limits.sessions = limits.6.min(settings.limits.sessions);
                     settings.limits.mappings = limits.7.min(settings.limits.mappings);
                 }
-                Setting { settings, is_exact }
+                // No more open than the mapping.
+                let behaviors = [tcp.0 as u8, udp.0 as u8];
+                let rule = rule.filter(|&filtering| behaviors.iter().all(|&it| it <= filtering as u8));
+                settings.rule_filtering = rule.into_iter().collect();
+                Setting {
+                    settings,
+                    rule,
+                    is_exact,
+                }
             },
         )
 }
