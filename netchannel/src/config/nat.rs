@@ -175,7 +175,7 @@ pub(super) fn read(
     let (limits, sessions_per_mapping) = limits::read(table, source);
     let host_limits = limits::read_host(table, source);
     let deterministic = deterministic::read(table, external.as_deref(), source);
-    let blocks = blocks::read(table, &ports, source);
+    let blocks = blocks::read(table, &ports, deterministic.as_ref(), source);
     let timeouts = table.table("timeouts", &schema::TIMEOUTS, source);
     let timeouts = timeouts.map_or_else(Timeouts::default, |table| timeouts_in(&table, source));
     let known = |role| {

@@ -87,7 +87,7 @@ pub(super) const FILTERING: Schema = Schema {
 };
 pub(super) const DETERMINISTIC: Schema = Schema {
     header: "[channel.deterministic]",
-    keys: &["inside", "ports_per_host"],
+    keys: &["inside", "ports_per_host", "spare_ports"],
 };
 pub(super) const BLOCKS: Schema = Schema {
     header: "[channel.blocks]",

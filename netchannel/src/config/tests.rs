@@ -306,7 +306,13 @@ fn blocks_of_ports_are_checked() {
     let both = blocks("size = 64\n[channel.deterministic]\ninside = \"10.0.0.0/28\"\n");
     assert_eq!(
         the_problem(&both),
-        "6:1: blocks: [channel.deterministic] gives each inside host its ports already; expected one of the two"
+        "6:1: blocks: [channel.deterministic] gives each inside host ports of its own; expected `spare_ports` there, 64 or more, or no \
+         [channel.blocks]"
+    );
+    let spare = format!("{nat}[channel.deterministic]\ninside = \"10.0.0.0/28\"\nspare_ports = 128\n");
+    assert_eq!(
+        the_problem(&spare),
+        "8:1: spare_ports: nobody gets these ports; expected a [channel.blocks]"
     );
     let interface = "[[interface]]\nname = \"lan0\"\nrole = \"inside\"\n";
     let config = parse(&format!("{interface}{}", blocks("size = 300\nhold = 0\n"))).unwrap();

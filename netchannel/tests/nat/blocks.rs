@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use netchannel::channel::nat::{Event, NatSettings, PortBlock, PortBlocks, Selection};
+use netchannel::channel::nat::{Deterministic, Event, NatSettings, PortBlock, PortBlocks, Selection};
 use netchannel::drop_reason::DropReason;
 use serde_json::json;
 
@@ -90,6 +90,61 @@ fn rfc_6888_14_a_block_is_one_record() {
     released.sort_by_key(|event| *event != Event::BlockReleased(of(externals[0])));
     let expected = [externals[0], second].map(|external| Event::BlockReleased(of(external)));
     assert_eq!(released, expected);
+}
+
+/// 7422-2d: ports of its own first, then blocks of the spare ones, of which each is a record; others keep their own.
+#[test]
+fn rfc_7422_2d_a_host_that_has_used_up_its_ports_gets_spare_blocks() {
+    let deterministic = Deterministic {
+        inside: vec![host("10.0.0.2")..=host("10.0.0.5")],
+        ports_per_host: None,
+        spare_ports: 200,
+    };
+    let selection = Selection {
+        mappings: false,
+        ..Selection::default()
+    };
+    let change = |settings: &mut NatSettings| {
+        blocks(settings);
+        settings.ports = vec![2000..=2599];
+        settings.deterministic = Some(deterministic);
+    };
+    let (mut nat, mut recording) = NatBox::recorded(change, selection, 64);
+    let own: BTreeSet<_> = (0..100)
+        .map(|port| nat.open(Body::Udp, inside(1, 5000 + port), at(SERVER)).port())
+        .collect();
+    assert_eq!(own, (2100..2200).collect());
+    assert_eq!(recording.next(), None);
+    for expected in [1, 2] {
+        let spare: BTreeSet<_> = (0..100)
+            .map(|port| {
+                nat.open(Body::Udp, inside(1, 5000 + 100 * expected + port), at(SERVER))
+                    .port()
+            })
+            .collect();
+        assert_eq!(spare.len(), 100);
+        let event = recording.next().map(|record| record.event);
+        let Some(Event::BlockAllocated(PortBlock {
+            host: of,
+            first,
+            last,
+            ..
+        })) = event
+        else {
+            panic!("{event:?}");
+        };
+        assert_eq!((of, spare), (host("10.0.0.3"), (first..=last).collect()));
+        assert!(first >= 2400);
+        assert_eq!(recording.next(), None);
+    }
+    let result = nat.send(Body::Udp, inside(1, 6000), at(SERVER));
+    assert_eq!(result.dropped, [DropReason::NatHostBlockLimit]);
+    for port in 0..100 {
+        let external = nat.open(Body::Udp, inside(0, 5000 + port), at(SERVER)).port();
+        assert!((2000..2100).contains(&external));
+    }
+    let result = nat.send(Body::Udp, inside(0, 6000), at(SERVER));
+    assert_eq!(result.dropped, [DropReason::NatPortsExhausted]);
 }
 
 /// 6888-4, 6888-11: no more blocks than a host may have; it is told, and others go on.

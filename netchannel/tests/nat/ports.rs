@@ -124,6 +124,7 @@ fn rfc_7422_2a_each_host_has_ports_of_its_own() {
     let deterministic = Deterministic {
         inside: vec![host("10.0.0.2")..=host("10.0.0.9")],
         ports_per_host: None,
+        spare_ports: 0,
     };
     let mut nat = NatBox::new(|settings| {
         settings.external = vec![host("203.0.113.8")..=host("203.0.113.9")];

@@ -54,7 +54,15 @@ impl PortBlocks {
             let mut wishes = ANY.wishes(0);
             wishes.any(|wish| usable.count_of(*span, wish) > 0)
         };
-        let ranges = FreePorts::new(&settings.ports, &[]).ranges();
+        let mut ports = FreePorts::new(&settings.ports, &[]);
+        if settings.deterministic.is_some() {
+            let spare = settings.spare_ports();
+            let first = spare.map_or(u16::MAX, |spare| *spare.start());
+            (0..first).for_each(|port| {
+                ports.remove(port);
+            });
+        }
+        let ranges = ports.ranges();
         let size = self.size.max(1);
         let starts = ranges.into_iter().flat_map(|ports| {
             let last = *ports.end();

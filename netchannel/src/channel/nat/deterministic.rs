@@ -13,6 +13,9 @@ pub struct Deterministic {
     pub inside: Vec<RangeInclusive<Ipv4Addr>>,
     /// Ports, or identifiers, of each host and protocol. `None`: as many as there are for each.
     pub ports_per_host: Option<u16>,
+    /// The highest so many external ports are nobody's own: hosts that have used up theirs get blocks of them, which the settings have to
+    /// ask for then.
+    pub spare_ports: u16,
 }
 
 /// There are too few external ports for the inside hosts.
@@ -190,6 +193,7 @@ mod tests {
         let settings = Deterministic {
             inside: vec![address("198.51.100.0")..=address("198.51.100.255")],
             ports_per_host: None,
+            spare_ports: 0,
         };
         let external = [address("192.0.2.1")..=address("192.0.2.4")];
         let scheme = PortScheme::new(&settings, &external, &[1024..=65535], &[]).unwrap();
@@ -211,6 +215,7 @@ mod tests {
         let settings = Deterministic {
             inside: vec![address("10.0.0.0")..=address("10.0.255.255")],
             ports_per_host: Some(500),
+            spare_ports: 0,
         };
         let external = [address("192.0.2.0")..=address("192.0.2.255")];
         let error = PortScheme::new(&settings, &external, &[1024..=65535], &[]).unwrap_err();
@@ -236,7 +241,7 @@ mod tests {
                     Ipv4Addr::from_bits(first)..=Ipv4Addr::from_bits(first + size - 1)
                 }).collect()
             };
-            let settings = Deterministic { inside: ranges(&hosts, 0x0a01_0000), ports_per_host };
+            let settings = Deterministic { inside: ranges(&hosts, 0x0a01_0000), ports_per_host, spare_ports: 0 };
             let external = ranges(&addresses, 0xcb00_7100);
             let (ports, reserved) = ([1..=1, 1024..=1400], [reserved..=reserved + 5, 1..=1]);
             let Ok(scheme) = PortScheme::new(&settings, &external, &ports, &reserved) else {

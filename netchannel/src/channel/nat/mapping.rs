@@ -296,7 +296,11 @@ impl Mappings {
             let own = scheme.ports_of(inside.address);
             let own = own.and_then(|own| Some((self.pool.id_of(own.address)?, own.ports)));
             let (address, ports) = own.ok_or(DropReason::NatHostNotServed)?;
-            return self.take_at(address, protocol, inside.port, ports.into_inner());
+            let taken = self.take_at(address, protocol, inside.port, ports.into_inner());
+            return match taken {
+                Err(_) if self.blocks.is_some() => self.take_of_blocks(protocol, inside, host),
+                taken => taken,
+            };
         }
         if self.blocks.is_some() {
             return self.take_of_blocks(protocol, inside, host);

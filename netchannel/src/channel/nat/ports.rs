@@ -168,6 +168,15 @@ impl FreePorts {
             .sum()
     }
 
+    /// The free port that `rank` others are below.
+    pub(super) fn nth(&self, rank: u32) -> Option<u16> {
+        let any = Wish {
+            span: ANY_PORT,
+            parity: Parity::Any,
+        };
+        self.nth_of(ANY_PORT, any, rank)
+    }
+
     /// The free port of these that `rank` others are below.
     pub(super) fn nth_of(&self, within: Span, wish: Wish, mut rank: u32) -> Option<u16> {
         let (span, parity) = (wish.part_of(within), wish.parity);

@@ -45,8 +45,8 @@ pub struct NatSettings {
     /// Each inside host has ports of its own, computed from these settings (RFC 7422). Then pooling does not matter, and no port is
     /// held back. Default: all hosts share all ports.
     pub deterministic: Option<Deterministic>,
-    /// Inside hosts get their ports in blocks. Then a block is held back, not a port, and pooling is about blocks. Not together with
-    /// `deterministic`. Default: they don't.
+    /// Inside hosts get their ports in blocks. Then a block is held back, not a port, and pooling is about blocks. With
+    /// `deterministic`, only its spare ports. Default: they don't.
     pub blocks: Option<PortBlocks>,
     /// Forwarded ports. Default: none.
     pub forwards: Vec<Forward>,
@@ -153,8 +153,8 @@ impl NatSettings {
     /// The ports that may be given out.
     pub(super) fn usable_ports(&self) -> FreePorts {
         match self.blocks {
-            Some(blocks) => blocks.usable_ports(self),
-            None => FreePorts::new(&self.ports, &self.reserved_ports),
+            Some(blocks) if self.deterministic.is_none() => blocks.usable_ports(self),
+            _ => FreePorts::new(&self.ports, &self.reserved_ports),
         }
     }
 
@@ -164,12 +164,17 @@ impl NatSettings {
     /// If there are too few.
     pub fn port_scheme(&self) -> Option<Result<PortScheme, TooFewPorts>> {
         let settings = self.deterministic.as_ref()?;
-        Some(PortScheme::new(
-            settings,
-            &self.external,
-            &self.ports,
-            &self.reserved_ports,
-        ))
+        let mut not_owned = self.reserved_ports.clone();
+        not_owned.extend(self.spare_ports());
+        Some(PortScheme::new(settings, &self.external, &self.ports, &not_owned))
+    }
+
+    /// The spare ports, if inside hosts have ports of their own and there are some: all from the first on.
+    pub(super) fn spare_ports(&self) -> Option<RangeInclusive<u16>> {
+        let spare = u32::from(self.deterministic.as_ref()?.spare_ports);
+        let usable = FreePorts::new(&self.ports, &self.reserved_ports);
+        let first = usable.nth(usable.len().saturating_sub(spare))?;
+        Some(first..=u16::MAX)
     }
 
     /// Mappings that there can be.
@@ -283,13 +288,17 @@ impl NatSettings {
     }
 
     fn check_blocks(&self) -> Result<(), SettingsError> {
+        let spare = self.deterministic.as_ref().map(|settings| settings.spare_ports);
         let Some(blocks) = self.blocks else {
-            return Ok(());
+            return match spare {
+                Some(1..) => Err(SettingsError::SparePorts),
+                _ => Ok(()),
+            };
         };
-        if self.deterministic.is_some() {
-            return Err(SettingsError::BlocksAndDeterministic);
+        if spare == Some(0) {
+            return Err(SettingsError::SparePorts);
         }
-        if blocks.size < SMALLEST_BLOCK || self.usable_ports().len() == 0 {
+        if blocks.size < SMALLEST_BLOCK || blocks.usable_ports(self).len() == 0 {
             return Err(SettingsError::BlockSize(blocks.size));
         }
         if !(1..=MOST_BLOCKS).contains(&blocks.most) {
@@ -578,9 +587,26 @@ mod tests {
             s.deterministic = Some(Deterministic {
                 inside: vec![Ipv4Addr::new(10, 0, 0, 2)..=Ipv4Addr::new(10, 0, 0, 9)],
                 ports_per_host: None,
+                spare_ports: 0,
             });
         };
-        assert_eq!(refused(both), BlocksAndDeterministic);
+        assert_eq!(refused(both), SparePorts);
+        let spare = |spare_ports| {
+            move |s: &mut NatSettings| {
+                both(s);
+                s.deterministic = s
+                    .deterministic
+                    .take()
+                    .map(|it| Deterministic { spare_ports, ..it });
+            }
+        };
+        assert_eq!(refused(spare(15)), BlockSize(16));
+        let none_for_blocks = |s: &mut NatSettings| {
+            spare(100)(s);
+            s.blocks = None;
+        };
+        assert_eq!(refused(none_for_blocks), SparePorts);
+        assert!(matches!(refused(spare(31_744)), TooFewPorts(_)));
         let range = |first, last| PortRange { first, last };
         assert_eq!(refused(|s| s.ports.push(0..=5)), range(0, 5));
         #[expect(clippy::reversed_empty_ranges)]

@@ -65,9 +65,9 @@ pub enum SettingsError {
     /// Inside hosts may have no block, or too many.
     #[error("{0} blocks of an inside host are impossible; give 1 to {max}", max = MOST_BLOCKS)]
     BlocksOfHost(u16),
-    /// Inside hosts have ports of their own and get blocks too.
-    #[error("ports are given by the deterministic scheme or in blocks; choose one")]
-    BlocksAndDeterministic,
+    /// Inside hosts have ports of their own and get blocks too, but no ports are spare; or some are, and nobody gets them.
+    #[error("with a deterministic scheme, blocks are made of its spare ports; give both or none of them")]
+    SparePorts,
     /// A forward is impossible or meets another one.
     #[error(
         "ports {}-{} of {external} can't be forwarded; give TCP or UDP ports from 1 to 65535 that are not forwarded already, and single \

@@ -5,14 +5,14 @@ use super::super::ports::PortRange;
 use super::super::schema;
 use super::super::section::Section;
 use super::{HIGHEST_HOLD_COUNT, hold_time};
-use crate::channel::nat::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
+use crate::channel::nat::{Deterministic, MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
 
 pub(super) fn read(
     table: &Section<'_, '_>,
     ports: &[PortRange],
+    deterministic: Option<&Deterministic>,
     source: &mut Source<'_>,
 ) -> Option<PortBlocks> {
-    let channel = table;
     let table = table.table("blocks", &schema::BLOCKS, source)?;
     let default = PortBlocks::default();
     let sizes = SMALLEST_BLOCK.into()..=u16::MAX.into();
@@ -25,9 +25,13 @@ pub(super) fn read(
             format!("no range of `ports` has {size} ports in a row; expected blocks that fit in one");
         source.error(&span, "size", message);
     }
-    if channel.value("deterministic").is_some() {
-        let message =
-            "[channel.deterministic] gives each inside host its ports already; expected one of the two";
+    if let Some(Deterministic { spare_ports, .. }) = deterministic
+        && *spare_ports < size
+    {
+        let message = format!(
+            "[channel.deterministic] gives each inside host ports of its own; expected `spare_ports` there, {size} or more, or no \
+             [channel.blocks]"
+        );
         source.error(&table.span, "blocks", message);
     }
     Some(PortBlocks {

@@ -14,6 +14,7 @@ pub(super) fn read(
     external: Option<&[External]>,
     source: &mut Source<'_>,
 ) -> Option<Deterministic> {
+    let channel = table;
     let table = table.table("deterministic", &schema::DETERMINISTIC, source)?;
     let by_name = |external: &External| matches!(external, External::Interface(_));
     if external.is_some_and(|external| external.iter().any(by_name)) {
@@ -46,7 +47,14 @@ pub(super) fn read(
     let ports_per_host = table
         .value("ports_per_host")
         .map(|_| table.number("ports_per_host", 1, 1..=u16::MAX.into(), source) as u16);
+    let spare_ports = table.number("spare_ports", 0, 0..=u16::MAX.into(), source) as u16;
+    if spare_ports > 0 && channel.value("blocks").is_none() {
+        let message = "nobody gets these ports; expected a [channel.blocks]";
+        let span = table.key_span("spare_ports").unwrap_or(table.span.clone());
+        source.error(&span, "spare_ports", message);
+    }
     Some(Deterministic {
+        spare_ports,
         inside: inside.into_iter().map(toml::Spanned::into_inner).collect(),
         ports_per_host,
     })

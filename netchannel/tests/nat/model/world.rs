@@ -365,6 +365,7 @@ fn pool() -> impl Strategy<Value = NatSettings> {
                         host("10.0.0.2")..=host("10.0.0.3"),
                     ],
                     ports_per_host: None,
+                    spare_ports: 0,
                 });
             }
             settings
