@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::SetupError;
-use crate::channel::nat::{self, Filtering, NatSettings, PortScheme, PreparedNat, Timeouts};
+use crate::channel::nat::{self, Filtering, NatSettings, PortScheme, PreparedNat, SharedFragments, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
 use crate::dispatch::{NameTaken, Registry};
@@ -58,9 +58,15 @@ pub struct Claim {
 
 /// The channels of a configuration, to be made where they are needed.
 pub struct ChannelPlan {
-    channels: Vec<(String, Factory)>,
+    channels: Vec<(String, Planned)>,
     /// What the translators claim, in the order of the file.
     pub claims: Vec<Claim>,
+}
+
+/// How a channel is made.
+enum Planned {
+    Translator(Box<PreparedNat>),
+    Other(Factory),
 }
 
 impl ChannelPlan {
@@ -70,8 +76,21 @@ impl ChannelPlan {
     /// If two have one name.
     pub fn register(self) -> Result<Registry, NameTaken> {
         let mut registry = Registry::new();
-        for (name, factory) in self.channels {
-            registry.register(&name, factory())?;
+        // All translators have it in common.
+        let mut fragments: Option<SharedFragments> = None;
+        for (name, planned) in self.channels {
+            let channel: Box<dyn Netchannel> = match planned {
+                Planned::Other(factory) => factory(),
+                Planned::Translator(nat) => {
+                    let nat = match &fragments {
+                        Some(fragments) => nat.into_channel_beside(fragments),
+                        None => nat.into_channel(),
+                    };
+                    fragments.get_or_insert_with(|| nat.fragments());
+                    Box::new(nat)
+                }
+            };
+            registry.register(&name, channel)?;
         }
         Ok(registry)
     }
@@ -92,17 +111,17 @@ pub fn channels(
         claims: Vec::new(),
     };
     plan.channels
-        .push(("drop".to_owned(), Box::new(|| Box::new(Drop))));
+        .push(("drop".to_owned(), Planned::Other(Box::new(|| Box::new(Drop)))));
     plan.channels
-        .push(("pass".to_owned(), Box::new(|| Box::new(Pass))));
+        .push(("pass".to_owned(), Planned::Other(Box::new(|| Box::new(Pass)))));
     for channel in &config.channels {
-        let factory: Factory = match &channel.kind {
-            ChannelKind::Forward => Box::new(|| Box::new(Forward)),
+        let planned = match &channel.kind {
+            ChannelKind::Forward => Planned::Other(Box::new(|| Box::new(Forward))),
             ChannelKind::Custom => {
                 let missing = || SetupError::NoCustomChannel {
                     channel: channel.name.clone(),
                 };
-                custom.0.remove(&channel.name).ok_or_else(missing)?
+                Planned::Other(custom.0.remove(&channel.name).ok_or_else(missing)?)
             }
             ChannelKind::Nat(settings) => {
                 let id = ChannelId(plan.channels.len() as u16);
@@ -122,10 +141,10 @@ pub fn channels(
                     nat.record(recorder);
                 }
                 plan.claims.extend(claims);
-                Box::new(|| Box::new(nat.into_channel()))
+                Planned::Translator(Box::new(nat))
             }
         };
-        plan.channels.push((channel.name.clone(), factory));
+        plan.channels.push((channel.name.clone(), planned));
     }
     Ok(plan)
 }

@@ -21,6 +21,7 @@ mod packets;
 mod ports;
 mod routing;
 mod segment_size;
+mod sharing;
 mod statics;
 mod tcp;
 mod udp;

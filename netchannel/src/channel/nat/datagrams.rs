@@ -1,13 +1,16 @@
 //! Fragmented datagrams: what became of the first fragment, which has the ports, for the others to follow; and those fragments that
 //! came before it (RFC 4787 REQ-14).
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ahash::RandomState;
 
+use super::identification::Identifications;
 use crate::dispatch::Departure;
 use crate::interface::InterfaceId;
 use crate::packet::Packet;
@@ -99,12 +102,35 @@ pub(super) struct Datagrams {
     /// How many are kept of each source.
     of_source: HashMap<Ipv4Addr, usize, RandomState>,
     held: usize,
-    limit: usize,
+}
+
+/// What the translators of a worker know of fragmented datagrams. Later fragments have no ports for rules to ask for, and so may come to
+/// another translator than their first one, such as where two share an external address by ports. They follow it all the same.
+#[derive(Clone)]
+pub struct SharedFragments(Rc<RefCell<Fragments>>);
+
+pub(super) struct Fragments {
+    pub(super) datagrams: Datagrams,
+    /// Behind one external address there may be hosts of several translators.
+    pub(super) identifications: Identifications,
+}
+
+impl SharedFragments {
+    pub(super) fn new(identifications: Identifications) -> Self {
+        Self(Rc::new(RefCell::new(Fragments {
+            datagrams: Datagrams::new(),
+            identifications,
+        })))
+    }
+
+    /// Does something with them.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Fragments) -> T) -> T {
+        work(&mut self.0.borrow_mut())
+    }
 }
 
 impl Datagrams {
-    /// `limit`: early fragments that may be kept, a quarter of them from one source.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             decided: HashMap::with_hasher(RandomState::new()),
             decided_order: VecDeque::new(),
@@ -112,7 +138,6 @@ impl Datagrams {
             early_order: VecDeque::new(),
             of_source: HashMap::with_hasher(RandomState::new()),
             held: 0,
-            limit,
         }
     }
 
@@ -145,14 +170,20 @@ impl Datagrams {
         self.decided_order.push_back((now, key));
     }
 
-    /// Keeps a fragment until the first one comes.
+    /// Keeps a fragment until the first one comes. `limit`: early fragments that may be kept, a quarter of them from one source.
     ///
     /// # Errors
     /// The fragment, if too many are kept.
-    pub(super) fn hold(&mut self, key: DatagramKey, packet: Packet, now: Time) -> Result<(), Packet> {
-        let per_source = self.limit.div_ceil(4);
+    pub(super) fn hold(
+        &mut self,
+        key: DatagramKey,
+        packet: Packet,
+        limit: usize,
+        now: Time,
+    ) -> Result<(), Packet> {
+        let per_source = limit.div_ceil(4);
         // Those whose first fragment came are in the order a while longer.
-        if self.held >= self.limit || self.early_order.len() >= CAPACITY {
+        if self.held >= limit || self.early_order.len() >= CAPACITY {
             return Err(packet);
         }
         let of_source = self.of_source.entry(key.source).or_insert(0);

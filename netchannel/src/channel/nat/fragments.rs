@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::datagrams::{DatagramKey, Fate, Translation};
+use super::datagrams::{DatagramKey, Fate, Fragments, Translation};
 use super::translate::{Side, replace_address, replace_identification};
 use super::{Nat, pass_if_local};
 use crate::dispatch::{Context, Departure, is_possible_source};
@@ -52,9 +52,10 @@ impl Nat {
                 // It waits for its next hop, and comes here again.
                 return;
             };
-            self.datagrams.decide(key, fate, context.now());
+            self.fragments
+                .with(|known| known.datagrams.decide(key, fate, context.now()));
         }
-        for packet in self.datagrams.release(&key) {
+        for packet in self.fragments.with(|known| known.datagrams.release(&key)) {
             self.later_fragment(packet, context);
         }
     }
@@ -69,7 +70,7 @@ impl Nat {
             return context.drop(packet, DropReason::NatFragment);
         }
         let now = context.now();
-        match self.datagrams.fate(&key, now) {
+        match self.fragments.with(|known| known.datagrams.fate(&key, now)) {
             Some(Fate::Sent(translation)) => follow(packet, &key, &translation, context),
             Some(Fate::Passed) => context.pass(packet),
             Some(Fate::Dropped) => context.drop(packet, DropReason::NatFragment),
@@ -86,7 +87,12 @@ impl Nat {
         if from_outside && !self.is_external(key.destination) {
             return pass_if_local(packet, DropReason::NatExternalSource, context);
         }
-        if let Err(packet) = self.datagrams.hold(key, packet, context.now()) {
+        let limit = usize::from(self.settings.max_held_fragments);
+        let now = context.now();
+        let held = self
+            .fragments
+            .with(|known| known.datagrams.hold(key, packet, limit, now));
+        if let Err(packet) = held {
             context.drop(packet, DropReason::NatFragmentLimit);
         }
     }
@@ -116,14 +122,20 @@ impl Nat {
             key.identification
         } else {
             let known = if is_first {
-                self.datagrams.fate(&key, context.now())
+                self.fragments
+                    .with(|known| known.datagrams.fate(&key, context.now()))
             } else {
                 None
             };
             match known {
                 // The first fragment came twice: its others may have left already.
                 Some(Fate::Sent(translation)) => translation.identification,
-                _ => self.identifications.next(source, destination, key.protocol),
+                _ => {
+                    let protocol = key.protocol;
+                    let next =
+                        |known: &mut Fragments| known.identifications.next(source, destination, protocol);
+                    self.fragments.with(next)
+                }
             }
         };
         replace_identification(
@@ -141,13 +153,18 @@ impl Nat {
                 departure: *departure,
                 network_version: context.network_version(),
             };
-            self.datagrams.decide(key, Fate::Sent(translation), context.now());
+            let now = context.now();
+            self.fragments
+                .with(|known| known.datagrams.decide(key, Fate::Sent(translation), now));
         }
     }
 
     /// Gives up fragments whose first one did not come in time. It may have gone to the kernel without being seen here.
     pub(super) fn give_up_fragments(&mut self, context: &mut Context<'_>) {
-        while let Some(packets) = self.datagrams.next_overdue(context.now()) {
+        while let Some(packets) = self
+            .fragments
+            .with(|known| known.datagrams.next_overdue(context.now()))
+        {
             for packet in packets {
                 pass_if_local(packet, DropReason::NatFragmentTimeout, context);
             }

@@ -49,6 +49,7 @@ mod unsolicited;
 mod ways;
 
 pub use blocks::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
+pub use datagrams::SharedFragments;
 pub use deterministic::{Deterministic, HostPorts, PortScheme, TooFewPorts};
 pub use events::{
     EndReason, Event, LimitReached, PortBlock, Record, Recorder, Recording, Selection, Translation, recording,
@@ -77,7 +78,6 @@ use crate::drop_reason::DropReason;
 use crate::interface::Role;
 use crate::packet::{Fragment, Packet};
 use crate::time::Time;
-use datagrams::Datagrams;
 use events::Events;
 use flow::{Direction, Endpoint, Kind, Tuple};
 use identification::Identifications;
@@ -99,8 +99,9 @@ pub struct Nat {
     table: Table,
     one_to_one: OneToOnes,
     unsolicited: Unsolicited,
-    datagrams: Datagrams,
-    identifications: Identifications,
+    fragments: SharedFragments,
+    /// Another translator counts the fragments that are held.
+    is_beside: bool,
     /// Whether the first fragment that is being translated was sent.
     first_was_sent: bool,
     /// ICMP messages that are not translated, by type.
@@ -138,16 +139,26 @@ impl PreparedNat {
 
     /// The channel, which stays on the thread that its packets are on.
     pub fn into_channel(self) -> Nat {
-        Nat {
-            datagrams: Datagrams::new(usize::from(self.settings.max_held_fragments)),
-            one_to_one: OneToOnes::new(&self.settings.one_to_one),
-            settings: self.settings,
-            table: self.table,
-            unsolicited: Unsolicited::new(),
-            identifications: self.identifications,
-            first_was_sent: false,
-            unsupported: BTreeMap::new(),
-        }
+        let (settings, table) = (self.settings, self.table);
+        into_nat(settings, table, SharedFragments::new(self.identifications), false)
+    }
+
+    /// The same beside another translator of the worker, with which it has `fragments` in common.
+    pub fn into_channel_beside(self, fragments: &SharedFragments) -> Nat {
+        into_nat(self.settings, self.table, fragments.clone(), true)
+    }
+}
+
+fn into_nat(settings: NatSettings, table: Table, fragments: SharedFragments, is_beside: bool) -> Nat {
+    Nat {
+        fragments,
+        is_beside,
+        one_to_one: OneToOnes::new(&settings.one_to_one),
+        settings,
+        table,
+        unsolicited: Unsolicited::new(),
+        first_was_sent: false,
+        unsupported: BTreeMap::new(),
     }
 }
 
@@ -193,6 +204,11 @@ impl Nat {
     /// If the settings can't be used; see [`SettingsError`].
     pub fn new(settings: NatSettings) -> Result<Self, SettingsError> {
         Ok(PreparedNat::new(settings)?.into_channel())
+    }
+
+    /// What it knows of fragments, to be shared with other translators of the worker.
+    pub fn fragments(&self) -> SharedFragments {
+        self.fragments.clone()
     }
 
     /// The settings that it was made with.
@@ -399,13 +415,16 @@ impl Netchannel for Nat {
     }
 
     fn cleanup(&mut self, context: &mut Context<'_>) {
-        for packet in self.datagrams.drain() {
+        for packet in self.fragments.with(|known| known.datagrams.drain()) {
             context.drop(packet, DropReason::NatFragmentTimeout);
         }
     }
 
     fn held(&self) -> usize {
-        self.datagrams.held()
+        if self.is_beside {
+            return 0;
+        }
+        self.fragments.with(|known| known.datagrams.held())
     }
 
     fn details(&self) -> BTreeMap<String, Value> {
