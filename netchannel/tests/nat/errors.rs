@@ -375,3 +375,46 @@ fn rfc_5508_10e_an_expired_error_is_not_answered() {
     edit_ipv4(&mut bytes, |header| header[8] = 1);
     assert_eq!(nat.outside_frame(&bytes).dropped(), DropReason::TtlExpired);
 }
+
+/// 5508-4: a quoted datagram that could be fragmented, and so had another identification outside, gets its own back.
+#[test]
+fn rfc_5508_4_the_identification_of_a_quoted_datagram_is_restored() {
+    let with = |packet: &[u8], identification: u16, field: [u8; 2]| {
+        let mut bytes = frame(packet);
+        edit_ipv4(&mut bytes, |header| {
+            header[4..6].copy_from_slice(&identification.to_be_bytes());
+            header[6..8].copy_from_slice(&field);
+        });
+        bytes[14..].to_vec()
+    };
+    for body in BODIES {
+        let mut nat = open(body);
+        let inside = with(
+            &ip_packet(body, at(INSIDE), server(body), b"what was sent"),
+            77,
+            [0, 0],
+        );
+        let left = packet(nat.inside(&inside).out()).to_vec();
+        assert_ne!(left[4..6], [0, 77]);
+        let result = nat.outside(&error(11, 0, ROUTER, EXTERNAL, &left));
+        // As it was sent, but for a hop.
+        let expected = error(11, 0, ROUTER, host("10.0.0.2"), &hop(&inside));
+        assert_eq!(packet(result.at_host()), hop(&expected), "{body:?}");
+        // One that never left so, and one that is not fragmented, stay.
+        for (identification, field) in [
+            (u16::from_be_bytes([left[4], left[5]]) ^ 0x1000, [0, 0]),
+            (78, [0x40, 0]),
+        ] {
+            let quoted = with(&left, identification, field);
+            let expected = error(
+                11,
+                0,
+                ROUTER,
+                host("10.0.0.2"),
+                &with(&hop(&inside), identification, field),
+            );
+            let result = nat.outside(&error(11, 0, ROUTER, EXTERNAL, &quoted));
+            assert_eq!(packet(result.at_host()), hop(&expected), "{body:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::datagrams::Fragments;
 use super::flow::{Endpoint, Protocol};
 use super::icmp::Quote;
 use super::translate::{Side, replace_address};
@@ -31,6 +32,7 @@ impl Nat {
         let external = quote.source;
         let network = usize::from(packet.headers.network);
         let bytes = packet.frame.bytes_mut();
+        self.restore_identification(&quote, bytes);
         quote.replace(bytes, Side::Source, external, sender);
         quote.finish(bytes);
         replace_address(bytes, network, Side::Destination, sender.address);
@@ -85,12 +87,30 @@ impl Nat {
         }
         let network = usize::from(packet.headers.network);
         let bytes = packet.frame.bytes_mut();
+        self.restore_identification(&quote, bytes);
         quote.replace(bytes, Side::Source, quote.source, sender);
         quote.replace(bytes, Side::Destination, inside, external);
         quote.finish(bytes);
         replace_address(bytes, network, Side::Source, external.address);
         replace_address(bytes, network, Side::Destination, sender.address);
         context.send(packet, &departure);
+    }
+
+    /// Gives a quoted packet that left through the translator its identification back, if that is still known (RFC 5508 REQ-4).
+    fn restore_identification(&self, quote: &Quote, bytes: &mut [u8]) {
+        let (source, destination) = (quote.source.address, quote.destination.address);
+        let protocol = quote.protocol().number();
+        let original = quote.identification(bytes).and_then(|outside| {
+            let original = |known: &mut Fragments| {
+                known
+                    .identifications
+                    .original(source, destination, protocol, outside)
+            };
+            Some((outside, self.fragments.with(original)?))
+        });
+        if let Some((outside, original)) = original {
+            quote.restore_identification(bytes, outside, original);
+        }
     }
 
     /// The inside endpoint whose packet is quoted; the error must have come to the address that the packet had.

@@ -81,6 +81,14 @@ impl Protocol {
         }
     }
 
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => protocol::TCP,
+            Self::Udp => protocol::UDP,
+            Self::Icmp => protocol::ICMP,
+        }
+    }
+
     pub(super) const fn of_number(number: u8) -> Option<Self> {
         match number {
             protocol::TCP => Some(Self::Tcp),

@@ -131,9 +131,12 @@ impl Nat {
                 // The first fragment came twice: its others may have left already.
                 Some(Fate::Sent(translation)) => translation.identification,
                 _ => {
-                    let protocol = key.protocol;
-                    let next =
-                        |known: &mut Fragments| known.identifications.next(source, destination, protocol);
+                    let (protocol, original) = (key.protocol, key.identification);
+                    let next = |known: &mut Fragments| {
+                        known
+                            .identifications
+                            .next(source, destination, protocol, original)
+                    };
                     self.fragments.with(next)
                 }
             }

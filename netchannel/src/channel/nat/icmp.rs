@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::flow::{Endpoint, Protocol};
-use super::translate::{Place, Rewrite, Side};
+use super::translate::{Place, Rewrite, Side, replace_identification};
 use crate::drop_reason::DropReason;
 use crate::packet::{Packet, checksum};
 
@@ -96,6 +96,19 @@ impl Quote {
     /// Replaces an endpoint of the quoted packet, in its header and in those checksums of it that are quoted.
     pub(super) fn replace(&self, bytes: &mut [u8], side: Side, from: Endpoint, to: Endpoint) {
         Rewrite::new(self.place.protocol, from, to).apply(bytes, self.place, side);
+    }
+
+    /// The identification of the quoted packet, if it is one that the translator may have replaced: a packet that may be fragmented, or a
+    /// fragment (RFC 6864 §4.1).
+    pub(super) fn identification(&self, bytes: &[u8]) -> Option<u16> {
+        let fields: &[u8; 4] = bytes.get(self.place.network + 4..)?.first_chunk()?;
+        let is_atomic = fields[2] & 0x40 != 0 && fields[2] & 0x20 == 0;
+        (!is_atomic).then(|| u16::from_be_bytes([fields[0], fields[1]]))
+    }
+
+    /// Gives the quoted packet the identification back that it was sent with.
+    pub(super) fn restore_identification(&self, bytes: &mut [u8], outside: u16, original: u16) {
+        replace_identification(bytes, self.place.network, outside, original);
     }
 
     /// Makes the checksum of the error itself right. It covers the whole message, extensions (RFC 4884) included, and no more.
