@@ -36,10 +36,10 @@ soak: MINUTES = 1
 soak: setup
 	$(if $(SEED),SOAK_SEED=$(SEED)) SOAK_MINUTES=$(MINUTES) cargo test --release --locked --package classifier --test soak
 
-# The fuzzing targets of the parser, the translator and ICMP, for as long as wanted; `make test` has a short run.
+# The fuzzing targets of the parser, the translator, ICMP and state files, for as long as wanted; `make test` has a short run.
 # Options: make fuzz SECONDS=600 TARGETS=icmp_errors
 fuzz: SECONDS = 60
-fuzz: TARGETS = parser translator icmp_errors
+fuzz: TARGETS = parser translator icmp_errors nat_state
 fuzz: setup
 	netchannel/fuzz/run $(SECONDS) $(TARGETS)
 
@@ -64,7 +64,7 @@ bench-reclaim: setup
 
 # What a packet costs in the dispatcher and the channels, without a kernel.
 bench-packet-path: setup
-	cargo bench --locked --package netchannel-benches --bench packet_path --bench nat
+	cargo bench --locked --package netchannel-benches --bench packet_path --bench nat --bench nat_state
 
 # Packets per second and TCP throughput through this NAT and its peers. Options: make bench-traffic ARGS=--help
 bench-traffic: build

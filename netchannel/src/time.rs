@@ -30,6 +30,16 @@ impl Time {
         self.0
     }
 
+    /// The point that lies `duration` before; the start of time if that is nearer.
+    pub const fn before(self, duration: Duration) -> Self {
+        let nanoseconds = duration.as_nanos();
+        if nanoseconds < self.0 as u128 {
+            Self(self.0 - nanoseconds as u64)
+        } else {
+            Self::ZERO
+        }
+    }
+
     /// Time that has passed since `earlier`; zero if `earlier` lies ahead.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -52,13 +62,15 @@ impl Add<Duration> for Time {
 pub struct Clock(std::time::Instant);
 
 impl Clock {
-    /// A clock that starts now, at one second, so that `Time::ZERO` is always past.
+    const START: Time = Time::from_secs(1000 * 24 * 60 * 60);
+
+    /// A clock that starts now, at a thousand days, so that there is a time for what began before, and `Time::ZERO` is always past.
     pub fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
     /// The time now.
     pub fn now(&self) -> Time {
-        Time::from_secs(1) + self.0.elapsed()
+        Self::START + self.0.elapsed()
     }
 }

@@ -73,6 +73,11 @@ fn translator() {
 }
 
 #[test]
+fn nat_state() {
+    run(targets::nat_state, "nat_state", 3_000);
+}
+
+#[test]
 fn icmp_errors() {
     run(targets::icmp_errors, "icmp_errors", 10_000);
 }

@@ -39,6 +39,8 @@ pub const DESTINATIONS_V4: &str = "DESTINATIONS_V4";
 pub const DESTINATIONS_V6: &str = "DESTINATIONS_V6";
 /// Map [`Flow`] → `u32`: flows that user space leaves to the kernel. The value has no meaning.
 pub const PASSED: &str = "PASSED";
+/// Array of one `u64`: until when frames that no socket takes are dropped, in nanoseconds of `CLOCK_MONOTONIC`; 0 for not at all.
+pub const HOLD: &str = "HOLD";
 /// Per-CPU array of `u64`: frames by [`Verdict`].
 pub const COUNTERS: &str = "COUNTERS";
 

@@ -1,7 +1,7 @@
 //! What becomes of a frame, and why.
 
 /// What the program decided about a frame. Every frame counts under exactly one of these; all but
-/// [`Verdict::Redirected`] go to the kernel, for the program never drops.
+/// [`Verdict::Redirected`] and [`Verdict::Held`] go to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Verdict {
@@ -33,11 +33,13 @@ pub enum Verdict {
     NoSocket = 12,
     /// Given back to the kernel by user space, and seen a second time (generic mode only).
     Injected = 13,
+    /// Dropped: the process that had the sockets has ended, and the next one is on its way.
+    Held = 14,
 }
 
 impl Verdict {
     /// All verdicts, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Redirected,
         Self::OtherInterface,
         Self::NotIp,
@@ -52,6 +54,7 @@ impl Verdict {
         Self::TooLong,
         Self::NoSocket,
         Self::Injected,
+        Self::Held,
     ];
 
     /// Name for people and metrics: lower case, words joined by underscores.
@@ -71,6 +74,7 @@ impl Verdict {
             Self::TooLong => "passed_too_long",
             Self::NoSocket => "passed_no_socket",
             Self::Injected => "passed_injected",
+            Self::Held => "dropped_held",
         }
     }
 }

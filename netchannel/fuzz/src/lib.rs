@@ -4,10 +4,12 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod icmp_errors;
+mod nat_state;
 mod packets;
 mod parser;
 mod translator;
 
 pub use icmp_errors::icmp_errors;
+pub use nat_state::nat_state;
 pub use parser::parser;
 pub use translator::translator;

@@ -14,6 +14,7 @@ pub use pass::Pass;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use serde_json::Value;
 use zerocopy::FromZeros;
@@ -110,6 +111,25 @@ pub trait Netchannel {
     /// Facts about the channel for `show channels`.
     fn details(&self) -> BTreeMap<String, Value> {
         BTreeMap::new()
+    }
+
+    /// Part of the state that a channel wants to have again after a restart: what there is in `limit` places from place `after` on, 0 at first.
+    /// `None` for a channel that wants nothing. Packets wait meanwhile: a few thousand places take less than a millisecond.
+    fn state(&self, after: u64, limit: usize, now: Time) -> Option<nat::state::Part> {
+        let (_, _, _) = (after, limit, now);
+        None
+    }
+
+    /// Takes up what was saved, before the first packet. `stopped` is the time that has passed since. `None` for a channel that has no use for
+    /// it.
+    fn restore(
+        &mut self,
+        saved: &nat::state::Saved<'_>,
+        stopped: Duration,
+        now: Time,
+    ) -> Option<nat::state::Restored> {
+        let (_, _, _) = (saved, stopped, now);
+        None
     }
 
     /// Mappings, for a channel that translates.

@@ -126,6 +126,7 @@ fn read(file: &Path, text: &str) -> Result<Config, ConfigError> {
     Ok(Config {
         file: file.to_owned(),
         control: settings.control,
+        state: settings.state,
         memory: settings.memory,
         rings: settings.rings,
         flow_table: settings.flow_table,

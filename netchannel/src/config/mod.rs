@@ -63,7 +63,7 @@ pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
 pub use ports::PortRange;
 pub use replay::ReplayInterface;
 pub use rule::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, Rule};
-pub use settings::{Control, FRAME_SIZE, FlowTable, Memory, Rings};
+pub use settings::{Control, FRAME_SIZE, FlowTable, LONGEST_TAKEOVER, Memory, Rings, State};
 pub use value::{AddressRange, parse_duration};
 
 /// A configuration that was found consistent.
@@ -73,6 +73,8 @@ pub struct Config {
     pub file: PathBuf,
     /// The control socket.
     pub control: Control,
+    /// What outlives the daemon.
+    pub state: State,
     /// The memory that packets live in.
     pub memory: Memory,
     /// The rings of every AF_XDP socket.

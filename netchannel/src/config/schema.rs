@@ -16,6 +16,7 @@ pub(super) const FILE: Schema = Schema {
     header: "",
     keys: &[
         "control",
+        "state",
         "memory",
         "rings",
         "flow_table",
@@ -28,6 +29,10 @@ pub(super) const FILE: Schema = Schema {
 pub(super) const CONTROL: Schema = Schema {
     header: "[control]",
     keys: &["socket"],
+};
+pub(super) const STATE: Schema = Schema {
+    header: "[state]",
+    keys: &["directory", "interval", "takeover", "pins"],
 };
 pub(super) const MEMORY: Schema = Schema {
     header: "[memory]",
@@ -193,6 +198,7 @@ pub(super) const REPLAY_INTERFACE: Schema = Schema {
 pub(super) const SCHEMAS: &[&Schema] = &[
     &FILE,
     &CONTROL,
+    &STATE,
     &MEMORY,
     &RINGS,
     &FLOW_TABLE,

@@ -1,10 +1,12 @@
 //! The tables that have one place each: control socket, memory, rings, flow table.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::error::Source;
 use super::schema;
 use super::section::{Section, refuse};
+use super::value;
 
 /// Bytes of one frame of packet memory.
 pub const FRAME_SIZE: u32 = 4096;
@@ -46,6 +48,67 @@ pub struct Rings {
 pub struct FlowTable {
     /// Entries, 1,024 to 16,777,216. A translated connection needs two, one for each direction.
     pub capacity: u32,
+}
+
+/// What outlives the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Where the translators' state is kept, an absolute path. `None`: it ends with the daemon.
+    pub directory: Option<PathBuf>,
+    /// How often it is saved besides the end, 1 second to a day; zero for never.
+    pub interval: Duration,
+    /// How long after the end the translators' packets are dropped if no other daemon takes over, at most [`LONGEST_TAKEOVER`]; zero
+    /// leaves them to the kernel at once.
+    pub takeover: Duration,
+    /// Where the XDP program is pinned for that time: the absolute path of a directory in a BPF file system.
+    pub pins: PathBuf,
+}
+
+/// The longest time that packets are dropped after the end.
+pub const LONGEST_TAKEOVER: Duration = Duration::from_secs(600);
+
+const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
+
+pub(super) fn state(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> State {
+    const EXPECTED: &str = "the absolute path of a directory";
+    let mut state = State {
+        directory: None,
+        interval: Duration::ZERO,
+        takeover: Duration::from_secs(15),
+        pins: PathBuf::from("/sys/fs/bpf/netchannel"),
+    };
+    let Some(table) = table else { return state };
+    let mut directory = |key: &str| {
+        let given = table.string(key, EXPECTED, source)?;
+        let path = *given.get_ref();
+        if path.starts_with('/') && !path.contains('\0') {
+            return Some(PathBuf::from(path));
+        }
+        refuse(table.value(key)?, key, EXPECTED, source);
+        None
+    };
+    state.directory = directory("directory");
+    if let Some(pins) = directory("pins") {
+        state.pins = pins;
+    }
+    if table.value("directory").is_none() {
+        table.missing("directory", EXPECTED, source);
+    }
+    let mut take = |key: &str, time: &mut Duration, longest: Duration| {
+        let Some(found) = table.value(key) else { return };
+        match value::duration(found.get_ref()) {
+            Ok(given) if given <= longest => *time = given,
+            Ok(given) => {
+                let (given, longest) = (value::in_units(given), value::in_units(longest));
+                let message = format!("{given} is too long; expected at most {longest}");
+                source.error(&found.span(), key, message);
+            }
+            Err(message) => source.error(&found.span(), key, message),
+        }
+    };
+    take("interval", &mut state.interval, LONGEST_INTERVAL);
+    take("takeover", &mut state.takeover, LONGEST_TAKEOVER);
+    state
 }
 
 pub(super) fn control(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> Control {
@@ -145,6 +208,7 @@ pub(super) fn check_memory(
 /// What the tables of this module hold.
 pub(super) struct Settings {
     pub(super) control: Control,
+    pub(super) state: State,
     pub(super) memory: Memory,
     pub(super) rings: Rings,
     pub(super) flow_table: FlowTable,
@@ -152,11 +216,13 @@ pub(super) struct Settings {
 
 pub(super) fn read(file: &Section<'_, '_>, interfaces: usize, source: &mut Source<'_>) -> Settings {
     let control_table = file.table("control", &schema::CONTROL, source);
+    let state_table = file.table("state", &schema::STATE, source);
     let memory_table = file.table("memory", &schema::MEMORY, source);
     let rings_table = file.table("rings", &schema::RINGS, source);
     let flow_table_table = file.table("flow_table", &schema::FLOW_TABLE, source);
     let settings = Settings {
         control: control(control_table.as_ref(), source),
+        state: state(state_table.as_ref(), source),
         memory: memory(memory_table.as_ref(), source),
         rings: rings(rings_table.as_ref(), source),
         flow_table: flow_table(flow_table_table.as_ref(), source),

@@ -5,12 +5,14 @@ mod kernel;
 mod offloads;
 mod packet_thread;
 mod pages;
+mod saver;
+mod state;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::{ChannelKind, Config, XdpMode};
+use crate::config::{ChannelKind, Config, LONGEST_TAKEOVER, XdpMode};
 use crate::control::{Server, ServerError};
 use crate::dispatch::PortFailed;
 use crate::event_log::{EventLog, LogError, Reopener};
@@ -21,12 +23,15 @@ use crate::port::afxdp::AfXdpError;
 use crate::setup::{self, Claim, CustomChannels, Device, Layout, SetupError};
 use crate::time::Clock;
 use crate::worker::{self, Handle};
-use crate::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
+use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpError, XdpProgram};
 
 use inspect::Inspector;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
 use packet_thread::PacketThread;
+use saver::Saver;
+pub use state::StateDirectoryError;
+use state::StateFiles;
 
 /// Why the daemon could not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,9 @@ pub enum DaemonError {
     /// A socket can't be opened.
     #[error(transparent)]
     AfXdp(#[from] AfXdpError),
+    /// The translators' state can't be kept.
+    #[error(transparent)]
+    State(#[from] StateDirectoryError),
     /// The control socket can't be served.
     #[error(transparent)]
     Control(#[from] ServerError),
@@ -154,6 +162,9 @@ pub struct Daemon {
     // Fields are dropped in their order: first nobody asks any more, then the kernel has its packets back, then the
     // packet thread ends and its last events are logged, and last the cards do again what they did before.
     server: Option<Server>,
+    saver: Option<Saver>,
+    /// The XDP program stays.
+    is_held: bool,
     xdp: Arc<Mutex<XdpProgram>>,
     worker: PacketThread,
     event_log: EventLog,
@@ -188,14 +199,18 @@ impl Daemon {
         let channels = setup::channels(&config, &links, custom, recorders)?;
         let claims = channels.claims.clone();
         warn_of_kernel_ports(&config);
+        let state = StateFiles::open(&config)?;
+        let pins = Pins::new(&config.state.pins);
 
         let frame_capacity = packet_thread::frame_capacity();
         for device in &layout.devices {
-            refuse_if_taken(&device.name)?;
+            refuse_if_taken(&device.name, &pins)?;
             refuse_if_too_large(device, &links, frame_capacity)?;
         }
         let offloads = Offloads::turn_off(&layout);
-        let xdp = Arc::new(Mutex::new(XdpProgram::load(frame_capacity)?));
+        let mut xdp = XdpProgram::load(frame_capacity)?;
+        xdp.pin_in(pins.clone());
+        let xdp = Arc::new(Mutex::new(xdp));
         let (sender, events) = channel();
         let (worker, ports) = PacketThread::start(
             packet_thread::Plan {
@@ -206,6 +221,7 @@ impl Daemon {
                 resolver: monitor.resolver(),
                 xdp: Arc::clone(&xdp),
                 clock,
+                state: state.clone(),
             },
             handle,
             mailbox,
@@ -221,6 +237,8 @@ impl Daemon {
             events,
             sender,
             server: None,
+            saver: None,
+            is_held: false,
             xdp,
             worker,
             event_log,
@@ -230,8 +248,12 @@ impl Daemon {
         // Asked for before the program is attached: from the first packet on it knows what to do.
         daemon.set_interest()?;
         daemon.attach()?;
+        pins.remove_older(LONGEST_TAKEOVER);
         daemon.serve()?;
         daemon.follow()?;
+        if let Some(state) = state {
+            daemon.saver = Saver::start(state, daemon.worker.handle().clone())?;
+        }
         Ok(daemon)
     }
 
@@ -265,12 +287,39 @@ impl Daemon {
     pub fn wait(mut self) -> Result<(), DaemonError> {
         loop {
             match self.events.recv() {
-                Ok(Event::Stop) => return Ok(()),
+                Ok(Event::Stop) => {
+                    self.hand_on();
+                    return Ok(());
+                }
                 Ok(Event::WorkerEnded(Ok(()))) | Err(_) => return Err(DaemonError::WorkerLost),
                 Ok(Event::WorkerEnded(Err(failed))) => return Err(self.port_failed(failed)),
                 Ok(Event::Network(event)) => self.network_changed(event)?,
             }
         }
+    }
+
+    /// Keeps the translators' packets from the kernel until the next daemon has taken up their state.
+    fn hand_on(&mut self) {
+        let takeover = self.config.state.takeover;
+        if self.config.state.directory.is_none() || takeover.is_zero() {
+            return;
+        }
+        let hold =
+            |xdp: &Mutex<XdpProgram>| xdp.lock().unwrap_or_else(PoisonError::into_inner).hold(takeover);
+        if let Err(error) = hold(&self.xdp) {
+            log::warn!("the kernel gets the translators' packets until the next start: {error}");
+            return;
+        }
+        self.is_held = true;
+        self.server = None;
+        self.saver = None;
+        self.worker.stop();
+        // Saving took its time. If this fails, there is a little less of it.
+        let _ = hold(&self.xdp);
+        log::info!(
+            "the translators' packets are dropped for {} s, or until the next start",
+            takeover.as_secs()
+        );
     }
 
     fn attach(&mut self) -> Result<(), DaemonError> {
@@ -408,6 +457,10 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.server = None;
+        self.saver = None;
+        if self.is_held {
+            return;
+        }
         let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
         for device in &self.layout.devices {
             // A device that is gone took the program with it.
@@ -458,8 +511,9 @@ fn refuse_if_too_large(device: &Device, links: &Links, frame_capacity: u32) -> R
 }
 
 /// Refuses a device that has an XDP program already, before anything is opened on it.
-fn refuse_if_taken(device: &str) -> Result<(), DaemonError> {
+fn refuse_if_taken(device: &str, pins: &Pins) -> Result<(), DaemonError> {
     match XdpProgram::attached_to(device)? {
+        Some(_) if pins.hold(device)? => Ok(()),
         Some(program) => Err(XdpError::AlreadyAttached {
             interface: device.to_owned(),
             program,

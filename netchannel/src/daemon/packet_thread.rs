@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::kernel::KernelHandover;
+use super::state::StateFiles;
 use super::{DaemonError, Event};
 use crate::config::{Config, FRAME_SIZE};
 use crate::dispatch::{Dispatcher, Parts, PortFailed};
@@ -74,6 +75,7 @@ pub(super) struct Plan {
     pub(super) xdp: Arc<Mutex<XdpProgram>>,
     /// What tells the thread the time.
     pub(super) clock: Clock,
+    pub(super) state: Option<StateFiles>,
 }
 
 /// The thread. Dropping it stops it and waits for its end.
@@ -109,8 +111,9 @@ impl PacketThread {
     }
 }
 
-impl Drop for PacketThread {
-    fn drop(&mut self) {
+impl PacketThread {
+    /// Stops the thread and waits for its end.
+    pub(super) fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             while !thread.is_finished() {
                 self.handle.stop();
@@ -119,6 +122,12 @@ impl Drop for PacketThread {
             // It reported its end as an event.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for PacketThread {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -140,8 +149,12 @@ impl Drop for Farewell<'_> {
 
 fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
     let clock = plan.clock;
+    let state = plan.state.clone();
     let mut dispatcher = match open(plan) {
-        Ok((dispatcher, ports)) => {
+        Ok((mut dispatcher, ports)) => {
+            if let Some(state) = &state {
+                state.restore(&mut dispatcher, clock.now());
+            }
             // Nobody listens if the start was given up: then the mailbox has the stop.
             let _ = opened.send(Ok(ports));
             dispatcher
@@ -156,6 +169,9 @@ fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
         ended: Ok(()),
     };
     farewell.ended = worker::run(&mut dispatcher, mailbox, &clock);
+    if let Some(state) = &state {
+        state.save(&dispatcher, clock.now());
+    }
     dispatcher.cleanup(clock.now());
 }
 
@@ -168,6 +184,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         resolver,
         xdp,
         clock: _,
+        state: _,
     } = plan;
     let (umem, ports) = open_ports(&config, &layout)?;
     let open_ports = ports.iter().map(|port| describe(port, &umem)).collect();

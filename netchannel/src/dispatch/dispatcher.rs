@@ -1,6 +1,7 @@
 //! One worker's loop body: receive, parse, find the flow, hand to channels, transmit.
 
 use std::io;
+use std::time::Duration;
 
 use super::context::Context;
 use super::core::{Core, KernelPath, Totals};
@@ -10,6 +11,7 @@ use super::flow_table::{FlowId, FlowTable, Sought};
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::RuleSet;
+use crate::channel::nat::state::{Part, Restored, Saved};
 use crate::channel::{ChannelError, ChannelId, Netchannel, Setup};
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces, PortId};
@@ -379,6 +381,25 @@ impl Dispatcher {
             .write(data, &mut Context::new(now, &mut self.core));
         self.transmit(now);
         written
+    }
+
+    /// Has a channel take up what was saved of it, before the first packet; see [`Netchannel::restore`](crate::channel::Netchannel::restore).
+    pub fn restore(
+        &mut self,
+        channel: &str,
+        saved: &Saved<'_>,
+        stopped: Duration,
+        now: Time,
+    ) -> Option<Restored> {
+        let id = self.channels.find(channel)?;
+        self.channels.entry(id).channel.restore(saved, stopped, now)
+    }
+
+    /// Part of a channel's state; see [`Netchannel::state`](crate::channel::Netchannel::state).
+    pub fn state(&self, channel: &str, after: u64, limit: usize, now: Time) -> Option<Part> {
+        let mut channels = self.channels.iter();
+        let (_, channel, _) = channels.find(|(name, _, _)| *name == channel)?;
+        channel.state(after, limit, now)
     }
 
     /// Ends the channels. Packets that still wait are dropped.

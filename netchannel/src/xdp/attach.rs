@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage, LinkXdp},
+    link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -43,6 +43,8 @@ pub enum ModeChoice {
     Generic,
 }
 
+const ASKED_FOR: &str = "generic mode was asked for";
+
 /// The mode that the program was attached in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttachedMode {
@@ -70,7 +72,7 @@ pub(super) fn attach(
         sys::create_link(program, ifindex, flags)
     };
     let why_not_native = match choice {
-        ModeChoice::Generic => "generic mode was asked for".to_owned(),
+        ModeChoice::Generic => ASKED_FOR.to_owned(),
         ModeChoice::Auto | ModeChoice::Native => match try_mode(Mode::Native) {
             Ok(link) => return Ok((link, AttachedMode::Native)),
             Err(error) => match why_not_native(&error) {
@@ -83,6 +85,29 @@ pub(super) fn attach(
         Ok(link) => Ok((link, AttachedMode::Generic { why_not_native })),
         Err(error) => Err(failure(interface, ifindex, Mode::Generic, error)),
     }
+}
+
+/// Puts the program in the place of one that an earlier process left, if it is in a mode that is wanted now.
+pub(super) fn take_over(
+    link: OwnedFd,
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    choice: ModeChoice,
+) -> Option<(OwnedFd, AttachedMode)> {
+    let mode = match (attached_mode(ifindex).ok()??, choice) {
+        (Mode::Native, ModeChoice::Auto | ModeChoice::Native) => AttachedMode::Native,
+        (Mode::Generic, ModeChoice::Generic) => AttachedMode::Generic {
+            why_not_native: ASKED_FOR.to_owned(),
+        },
+        (Mode::Generic, ModeChoice::Auto) => AttachedMode::Generic {
+            why_not_native: "the program that was there before ran in generic mode".to_owned(),
+        },
+        _ => return None,
+    };
+    // What is not taken over is closed, and the program attached anew.
+    sys::update_link(link.as_fd(), program)
+        .ok()
+        .map(|()| (link, mode))
 }
 
 /// The reason if the error means that the driver can't do native mode; nothing if it means something else, in
@@ -119,10 +144,12 @@ fn failure(interface: &str, ifindex: u32, mode: Mode, source: io::Error) -> XdpE
 ///
 /// [`XdpError::System`] if the kernel can't be asked.
 pub(super) fn attached_program(ifindex: u32) -> Result<Option<ForeignProgram>, XdpError> {
-    let id = attached_program_id(ifindex).map_err(|source| XdpError::System {
-        call: "RTM_GETLINK",
-        source,
-    })?;
+    let id = attached_xdp(ifindex)
+        .map_err(|source| XdpError::System {
+            call: "RTM_GETLINK",
+            source,
+        })?
+        .and_then(|attributes| program_id(&attributes));
     Ok(id.map(|id| {
         let name = aya::programs::loaded_programs()
             .filter_map(Result::ok)
@@ -133,7 +160,18 @@ pub(super) fn attached_program(ifindex: u32) -> Result<Option<ForeignProgram>, X
     }))
 }
 
-fn attached_program_id(ifindex: u32) -> io::Result<Option<u32>> {
+/// The mode of the program on an interface, if there is one.
+fn attached_mode(ifindex: u32) -> io::Result<Option<Mode>> {
+    let attributes = attached_xdp(ifindex)?.unwrap_or_default();
+    Ok(attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(Mode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(Mode::Generic),
+        _ => None,
+    }))
+}
+
+/// What the kernel says of the XDP programs on an interface.
+fn attached_xdp(ifindex: u32) -> io::Result<Option<Vec<LinkXdp>>> {
     let mut request = LinkMessage::default();
     request.header.index = ifindex;
     let mut header = NetlinkHeader::default();
@@ -153,20 +191,22 @@ fn attached_program_id(ifindex: u32) -> io::Result<Option<u32>> {
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     match answer.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(program_id(&link.attributes)),
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(xdp(link.attributes)),
         NetlinkPayload::Error(error) => Err(error.to_io()),
         _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
     }
 }
 
-fn program_id(attributes: &[LinkAttribute]) -> Option<u32> {
+fn xdp(attributes: Vec<LinkAttribute>) -> Option<Vec<LinkXdp>> {
+    attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    })
+}
+
+fn program_id(attributes: &[LinkXdp]) -> Option<u32> {
     attributes
         .iter()
-        .filter_map(|attribute| match attribute {
-            LinkAttribute::Xdp(xdp) => Some(xdp),
-            _ => None,
-        })
-        .flatten()
         .find_map(|xdp| match xdp {
             LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
                 Some(*id)

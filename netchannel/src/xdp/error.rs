@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use super::Mode;
 
@@ -65,6 +66,17 @@ pub enum XdpError {
         /// The mode that was tried.
         mode: Mode,
         /// What the kernel says.
+        source: io::Error,
+    },
+    /// The program can't be kept beyond the end of the process.
+    #[error(
+        "the XDP program can't be pinned in {}: {source}; it must be in a BPF file system, as `mount -t bpf bpf /sys/fs/bpf` makes one",
+        .directory.display()
+    )]
+    Pin {
+        /// Where it was to be pinned.
+        directory: PathBuf,
+        /// What the system says.
         source: io::Error,
     },
     /// The interface has neither a program nor sockets from here.

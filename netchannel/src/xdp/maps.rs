@@ -114,6 +114,7 @@ pub(super) struct Maps {
     destinations_v6: Prefixes<Ipv6Prefix>,
     port_sets: PortSets,
     sockets: XskMap<MapData>,
+    hold: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -132,6 +133,7 @@ impl Maps {
                 sets: vec![None; MAX_PORT_SETS as usize],
             },
             sockets: take(object, xdp_prog::SOCKETS)?,
+            hold: take(object, xdp_prog::HOLD)?,
             counters: take(object, xdp_prog::COUNTERS)?,
         })
     }
@@ -186,6 +188,11 @@ impl Maps {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(in_map(xdp_prog::SOCKETS)(error)),
         }
+    }
+
+    /// Until when frames that no socket takes are dropped, in nanoseconds of the monotonic clock.
+    pub(super) fn set_hold(&mut self, until: u64) -> Result<(), XdpError> {
+        self.hold.set(0, until, 0).map_err(in_map(xdp_prog::HOLD))
     }
 
     pub(super) fn counters(&self) -> Result<Vec<(Verdict, u64)>, XdpError> {

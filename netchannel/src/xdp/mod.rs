@@ -2,9 +2,9 @@
 //!
 //! The program looks at every frame that arrives on the interfaces it is attached to. It redirects to AF_XDP
 //! sockets what the [`Interest`] asks for, and leaves everything else to the kernel: ARP and neighbour discovery,
-//! multicast, what is sent to the box itself, other VLANs. It never drops. A frame that no socket can take, for
+//! multicast, what is sent to the box itself, other VLANs. A frame that no socket can take, for
 //! there is none on its queue, or it is longer than the sockets' buffers, goes to the kernel too and counts under a
-//! name of its own.
+//! name of its own. It never drops, but for the time that [`XdpProgram::hold`] gives it between two processes.
 //!
 //! **Long frames.** The program takes frames of several buffers (`xdp.frags`), so that it attaches whatever the MTU
 //! is, and does not limit the MTU of a veth peer to some 3,500 bytes, which it would do otherwise. Sockets take
@@ -13,7 +13,8 @@
 //! keep the MTU of interfaces with a NAT at what a buffer holds.
 //!
 //! **The end of the process**, however it comes, closes the links by which the program is attached, and with it the
-//! program is gone: the kernel sees all traffic again at once.
+//! program is gone: the kernel sees all traffic again at once. Only what was [held](XdpProgram::hold) stays, and takes nothing from the
+//! kernel after its time.
 //!
 //! **VLAN tags** must be in the frame for the program to see them: turn the receive offload off where a driver takes
 //! them out (`ethtool -K <interface> rxvlan off`), and the transmit offload at the other end of a veth pair.
@@ -21,6 +22,7 @@
 mod attach;
 mod error;
 mod handover;
+mod hold;
 mod interest;
 mod maps;
 mod signals;
@@ -29,6 +31,7 @@ mod sys;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
@@ -38,6 +41,7 @@ use xdp_prog::{MAX_INTERFACES, QUEUES_PER_INTERFACE};
 pub use attach::{AttachedMode, Mode, ModeChoice};
 pub use error::{ForeignProgram, XdpError};
 pub use handover::{Handover, PassedFlow};
+pub use hold::Pins;
 pub use interest::{ExternalPrefix, Interest, LogicalInterface};
 pub use xdp_prog::Verdict;
 
@@ -60,6 +64,7 @@ pub struct XdpProgram {
     devices: Vec<Option<Device>>,
     handover: Handover,
     generic: GenericDevices,
+    pins: Pins,
 }
 
 /// An interface that the program is attached to, or that has sockets. Its place among the devices is its slot.
@@ -67,6 +72,8 @@ struct Device {
     name: String,
     ifindex: u32,
     link: Option<OwnedFd>,
+    /// The link stays when it is closed.
+    is_pinned: bool,
 }
 
 impl XdpProgram {
@@ -108,11 +115,19 @@ impl XdpProgram {
             devices,
             handover,
             generic,
+            pins: Pins::default(),
         })
+    }
+
+    /// Says where the program is pinned if it is to [hold](Self::hold) frames, and where one is taken over from.
+    pub fn pin_in(&mut self, pins: Pins) {
+        self.pins = pins;
     }
 
     /// Attaches the program to an interface of the calling thread's network namespace. It sees every frame from
     /// then on, and leaves all of them to the kernel until an [`Interest`] asks for some.
+    ///
+    /// A program that an earlier process left to [hold](Self::hold) frames is replaced, and no frame passes between the two.
     ///
     /// Generic mode is a fallback for drivers that can't do native mode only; other failures are errors.
     ///
@@ -124,7 +139,13 @@ impl XdpProgram {
     pub fn attach(&mut self, interface: &str, mode: ModeChoice) -> Result<AttachedMode, XdpError> {
         let had_device = self.device(interface).is_ok();
         let (slot, ifindex) = self.device_or_new(interface)?;
-        match attach::attach(self.program.as_fd(), interface, ifindex, mode) {
+        let left = self.pins.take(ifindex);
+        let taken_over = left.and_then(|link| attach::take_over(link, self.program.as_fd(), ifindex, mode));
+        let attached = match taken_over {
+            Some(attached) => Ok(attached),
+            None => attach::attach(self.program.as_fd(), interface, ifindex, mode),
+        };
+        match attached {
             Ok((link, mode)) => {
                 let generic = matches!(mode, AttachedMode::Generic { .. });
                 self.set_generic(ifindex, generic);
@@ -150,11 +171,33 @@ impl XdpProgram {
     /// [`XdpError::NotAttached`] if it has neither program nor sockets.
     pub fn detach(&mut self, interface: &str) -> Result<(), XdpError> {
         let (slot, ifindex) = self.device(interface)?;
-        self.devices[slot as usize] = None;
+        let device = self.devices[slot as usize].take();
+        if device.is_some_and(|device| device.is_pinned) {
+            drop(self.pins.take(ifindex));
+        }
         self.set_generic(ifindex, false);
         self.maps.remove_device(ifindex)?;
         (0..QUEUES_PER_INTERFACE)
             .try_for_each(|queue| self.maps.unset_socket(slot * QUEUES_PER_INTERFACE + queue))
+    }
+
+    /// Has the program stay when this process ends, wherever it is attached, and drop what its sockets would have got, so that the kernel does not
+    /// answer or forward it. When `time` has passed the kernel gets those frames, and the program does nothing any more; it goes with the
+    /// next [`attach`](Self::attach) to the interface, with the interface, by [`Pins::remove_older`], or by hand, when its file in the
+    /// [directory](Self::pin_in) is removed. Another call sets another time.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::Pin`] if there is no BPF file system to pin it in: it ends with the process then.
+    pub fn hold(&mut self, time: Duration) -> Result<(), XdpError> {
+        self.maps.set_hold(hold::deadline(time)?)?;
+        for device in self.devices.iter_mut().flatten() {
+            if let (Some(link), false) = (&device.link, device.is_pinned) {
+                self.pins.pin(link.as_fd(), device.ifindex)?;
+                device.is_pinned = true;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the frames of a receive queue to an AF_XDP socket that is bound to it. This can be done before or after
@@ -303,6 +346,7 @@ impl XdpProgram {
             name: interface.to_owned(),
             ifindex,
             link: None,
+            is_pinned: false,
         });
         Ok((slot as u32, ifindex))
     }

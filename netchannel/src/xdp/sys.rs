@@ -5,8 +5,11 @@
 //! handle of its own.
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use libc::{c_int, c_uint};
 use xdp_prog::MapData;
@@ -16,8 +19,12 @@ pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 /// Flag of a link: generic mode, in the network stack.
 pub(super) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 
+const BPF_OBJ_PIN: c_uint = 6;
+const BPF_OBJ_GET: c_uint = 7;
 const BPF_PROG_TEST_RUN: c_uint = 10;
+const BPF_OBJ_GET_INFO_BY_FD: c_uint = 15;
 const BPF_LINK_CREATE: c_uint = 28;
+const BPF_LINK_UPDATE: c_uint = 29;
 const BPF_XDP: u32 = 37;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 
@@ -28,6 +35,44 @@ struct LinkCreate {
     ifindex: u32,
     attach_type: u32,
     flags: u32,
+}
+
+/// The beginning of `union bpf_attr` for BPF_LINK_UPDATE.
+#[repr(C)]
+struct LinkUpdate {
+    link: u32,
+    program: u32,
+    flags: u32,
+    former_program: u32,
+}
+
+/// The beginning of `union bpf_attr` for BPF_OBJ_PIN and BPF_OBJ_GET.
+#[repr(C)]
+struct Pin {
+    path: u64,
+    object: u32,
+    flags: u32,
+}
+
+/// The beginning of `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD.
+#[repr(C)]
+struct GetInfo {
+    object: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_link_info`, of an XDP link.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct LinkInfo {
+    kind: u32,
+    id: u32,
+    pub(super) program_id: u32,
+    padding: u32,
+    /// 0 if the device is gone.
+    pub(super) ifindex: u32,
+    more: u32,
 }
 
 /// The beginning of `union bpf_attr` for BPF_PROG_TEST_RUN.
@@ -93,6 +138,57 @@ pub(super) fn create_link(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> 
     let link = unsafe { bpf(BPF_LINK_CREATE, &mut attributes) }?;
     // SAFETY: the command returned a new descriptor (close-on-exec, as all of bpf's), which nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
+}
+
+/// Puts another program in the place of a link's own. No frame passes between the two.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = LinkUpdate {
+        link: link.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        flags: 0,
+        former_program: 0,
+    };
+    // SAFETY: the attributes are those of this command and hold no pointers.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attributes) }.map(drop)
+}
+
+/// Gives a link a name in the BPF file system, by which it stays when it is closed.
+pub(super) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = Pin {
+        path: path.as_ptr() as u64,
+        object: link.as_raw_fd() as u32,
+        flags: 0,
+    };
+    // SAFETY: the attributes are those of this command; the path ends with a zero and lives until it returns.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attributes) }.map(drop)
+}
+
+/// Opens what has a name in the BPF file system.
+pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = Pin {
+        path: path.as_ptr() as u64,
+        object: 0,
+        flags: 0,
+    };
+    // SAFETY: as above.
+    let object = unsafe { bpf(BPF_OBJ_GET, &mut attributes) }?;
+    // SAFETY: the command returned a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(object) })
+}
+
+/// What the kernel tells of a link. Of other objects it is of no use, but no harm.
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let mut info = LinkInfo::default();
+    let mut attributes = GetInfo {
+        object: link.as_raw_fd() as u32,
+        length: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the attributes are those of this command; the kernel writes at most `length` bytes to `info`, which are all integers.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes) }?;
+    Ok(info)
 }
 
 /// Runs an XDP program once on a frame that arrives on a queue of a device, and returns what it answers (in a

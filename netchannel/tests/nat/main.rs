@@ -22,6 +22,7 @@ mod ports;
 mod routing;
 mod segment_size;
 mod sharing;
+mod state;
 mod statics;
 mod tcp;
 mod udp;

@@ -2,14 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use netchannel::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bench::MAX_FRAME_LENGTH;
-use crate::namespace::{in_new_namespace, ip};
+use crate::namespace::{in_new_namespace, ip, wait_until_detached};
 
 fn load() -> XdpProgram {
     XdpProgram::load(MAX_FRAME_LENGTH).expect("loading")
@@ -30,7 +29,7 @@ fn a_driver_with_native_mode_gets_it() {
         assert_eq!(attached.name.as_deref(), Some("netchannel"));
 
         program.detach("outside").expect("detaching");
-        assert_eq!(XdpProgram::attached_to("outside").expect("asking"), None);
+        wait_until_detached("outside");
         assert!(matches!(
             program.detach("outside"),
             Err(XdpError::NotAttached { .. })
@@ -40,7 +39,7 @@ fn a_driver_with_native_mode_gets_it() {
             .attach("outside", ModeChoice::Native)
             .expect("attaching again");
         drop(program);
-        assert_eq!(XdpProgram::attached_to("outside").expect("asking"), None);
+        wait_until_detached("outside");
     });
 }
 
@@ -59,7 +58,7 @@ fn a_driver_without_native_mode_falls_back_and_says_so() {
         };
         assert!(why_not_native.contains("driver"), "{why_not_native}");
         program.detach("lo").expect("detaching");
-        assert_eq!(XdpProgram::attached_to("lo").expect("asking"), None);
+        wait_until_detached("lo");
     });
 }
 
@@ -112,7 +111,7 @@ fn an_interface_may_go_away_and_come_back() {
         program.attach("outside", ModeChoice::Auto).expect("attaching");
         ip("link delete outside");
         ip("link add outside type veth peer name outside-peer");
-        assert_eq!(XdpProgram::attached_to("outside").expect("asking"), None);
+        wait_until_detached("outside");
         program
             .attach("outside", ModeChoice::Auto)
             .expect("attaching to the new one");
@@ -158,11 +157,7 @@ fn a_killed_process_leaves_no_program_behind() {
         kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("killing the child");
         child.wait().expect("waiting for the child");
         // The kernel closes a dead process's files before it can be waited for; links may take a moment more.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while XdpProgram::attached_to("outside").expect("asking").is_some() {
-            assert!(Instant::now() < deadline, "the program is still there");
-            std::thread::yield_now();
-        }
+        wait_until_detached("outside");
         load()
             .attach("outside", ModeChoice::Native)
             .expect("the interface is free again");

@@ -5,6 +5,7 @@ mod bench;
 mod external;
 mod frames;
 mod handover;
+mod holding;
 mod interest;
 mod loading;
 mod namespace;

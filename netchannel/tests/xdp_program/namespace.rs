@@ -3,7 +3,9 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use netchannel::xdp::XdpProgram;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
@@ -30,6 +32,16 @@ pub(crate) fn ip(arguments: &str) {
         "ip {arguments}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Waits until no XDP program is on an interface. A process that another test starts has a copy of all descriptors for a moment, and with
+/// them of those that keep a program attached.
+pub(crate) fn wait_until_detached(interface: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while XdpProgram::attached_to(interface).expect("asking").is_some() {
+        assert!(Instant::now() < deadline, "the program is still there");
+        std::thread::yield_now();
+    }
 }
 
 pub(crate) fn index(interface: &str) -> u32 {

@@ -15,6 +15,7 @@ mod modes;
 mod mtu;
 mod neighbours;
 mod replay;
+mod restart;
 mod routes;
 mod site;
 mod starting;

@@ -35,6 +35,8 @@ static DESTINATIONS_V6: LpmTrie<Ipv6Prefix, u32> = LpmTrie::with_max_entries(MAX
 #[map]
 static PASSED: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(MAX_PASSED_FLOWS, 0);
 #[map]
+static HOLD: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.len() as u32, 0);
 
 #[unsafe(no_mangle)]
@@ -119,6 +121,12 @@ pub(super) fn remember_fragment(fragment: &Fragment, verdict: Verdict) {
     // A full map makes room by itself; if it can't, later fragments go to the kernel as those of an unknown
     // datagram do.
     let _ = FRAGMENTS.insert(fragment, verdict as u32, u64::from(BPF_ANY));
+}
+
+/// Until when frames that no socket takes are dropped.
+#[inline(always)]
+pub(super) fn hold() -> u64 {
+    HOLD.get(0).copied().unwrap_or(0)
 }
 
 #[inline(always)]

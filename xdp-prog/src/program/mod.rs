@@ -1,7 +1,8 @@
 //! Entry points and the order of the questions.
 //!
 //! A frame goes to a socket only if user space asks for it; at the first reason against that the kernel gets
-//! it. The program never drops: what no socket can take is the kernel's too, and counted.
+//! it. What no socket can take is the kernel's too, and counted; but for a while after a clean stop it is dropped, so that
+//! the kernel does not end connections that the next process takes up again.
 #![allow(unsafe_code)] // an eBPF program reads packet and context memory by pointers
 
 mod ethernet;
@@ -31,6 +32,8 @@ fn netchannel(ctx: XdpContext) -> u32 {
     maps::count(verdict);
     if verdict as u32 == Verdict::Redirected as u32 {
         xdp_action::XDP_REDIRECT
+    } else if verdict as u32 == Verdict::Held as u32 {
+        xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS
     }
@@ -79,8 +82,17 @@ fn redirect(ctx: &XdpContext, slot: u32) -> Verdict {
         u64::from(xdp_action::XDP_PASS),
     ) {
         Ok(_) => Verdict::Redirected,
+        Err(_) if is_held() => Verdict::Held,
         Err(_) => Verdict::NoSocket,
     }
+}
+
+/// Whether frames that no socket takes are dropped now.
+#[inline(always)]
+fn is_held() -> bool {
+    let until = maps::hold();
+    // SAFETY: the helper only reads the clock.
+    until != 0 && unsafe { helpers::generated::bpf_ktime_get_ns() } < until
 }
 
 /// The kernel's verifier asks for a licence; none of the helpers needs a particular one.

@@ -240,7 +240,12 @@ impl Blocks {
     pub(super) fn give(&mut self, address: AddressId, random: &mut StdRng) -> Option<(AddressId, Span)> {
         let at = self.at(address);
         let number = at.free.take(0, ANY_PORT, ANY, random)?;
-        if at.free.len() == 0 {
+        Some((address, self.enter(address, number)))
+    }
+
+    /// Enters a block that was taken from the free ones. Returns its ports.
+    fn enter(&mut self, address: AddressId, number: u16) -> Span {
+        if self.at(address).free.len() == 0 {
             self.with_room.remove(address);
         }
         let block = Block {
@@ -255,7 +260,28 @@ impl Blocks {
         let span = self.span(&block);
         let index = self.table.insert(block);
         self.at(address).given[usize::from(number)] = index;
-        Some((address, span))
+        span
+    }
+
+    /// The host whose block a port of an address is in.
+    pub(super) fn owner(&self, address: AddressId, port: u16) -> Option<u32> {
+        self.block_of(address, port)
+            .map(|block| self.table.get(block).host)
+    }
+
+    /// Whether the block that a port of an address is in is there to be given.
+    pub(super) fn may_give(&self, address: AddressId, port: u16) -> bool {
+        let number = self.numbers[usize::from(port)];
+        let at = self.addresses.get(address as usize).map(Option::as_ref);
+        at.is_some_and(|at| at.map_or(&self.all, |at| &at.free).contains(number))
+    }
+
+    /// Gives the block that a port of an address is in, if it is nobody's, to a host that is told by the first mapping in it.
+    pub(super) fn give_of(&mut self, address: AddressId, port: u16) {
+        let number = self.numbers[usize::from(port)];
+        if self.may_give(address, port) && self.at(address).free.remove(number) {
+            self.enter(address, number);
+        }
     }
 
     fn block_of(&self, address: AddressId, port: u16) -> Option<BlockId> {

@@ -5,12 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Index;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::tcp;
 use crate::drop_reason::DropReason;
 use crate::packet::{Fragment, Headers, Transport, protocol};
 
 /// The protocols that have ports, or identifiers in their place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Protocol {
     /// TCP.
@@ -36,7 +38,7 @@ impl FromStr for Protocol {
 }
 
 /// A value for each protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PerProtocol<T> {
     /// That of TCP.
     pub tcp: T,
@@ -100,7 +102,7 @@ impl Protocol {
 }
 
 /// Which way a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub(super) enum Direction {
     /// From the inside to the outside.
@@ -110,7 +112,7 @@ pub(super) enum Direction {
 }
 
 /// An address and a port; the port is the identifier of an ICMP query on the side of the host that asks, and 0 on the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Endpoint {
     pub(super) address: Ipv4Addr,
     pub(super) port: u16,

@@ -132,6 +132,20 @@ impl Hosts {
         protocol: Protocol,
         now: Time,
     ) -> u32 {
+        let index = self.add_former_mapping(host, inside, address, protocol);
+        let pace = &mut self.table.get_mut(index).pace;
+        pace.count(self.limits.new_mappings_per_second, now);
+        index
+    }
+
+    /// Counts a mapping that was opened before the start: as [`add_mapping`](Self::add_mapping), without its pace.
+    pub(super) fn add_former_mapping(
+        &mut self,
+        host: Option<u32>,
+        inside: Ipv4Addr,
+        address: Option<AddressId>,
+        protocol: Protocol,
+    ) -> u32 {
         let index = host.unwrap_or_else(|| {
             let index = self.table.insert(Host {
                 inside,
@@ -154,7 +168,6 @@ impl Hosts {
             self.all_paired += 1;
         }
         host.counts.mappings[protocol as usize] += 1;
-        host.pace.count(self.limits.new_mappings_per_second, now);
         index
     }
 

@@ -1,6 +1,8 @@
 //! Mappings: which external endpoint stands for which inside endpoint, whatever is on the other side (endpoint-independent mapping,
 //! RFC 4787 REQ-1, RFC 5382 REQ-1, RFC 5508 REQ-1 (a)), or, by choice, only towards one outside address or endpoint.
 
+mod former;
+
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
@@ -23,6 +25,7 @@ use super::settings::{Filtering, MappingBehavior, NatSettings, Pooling};
 use super::slab::Slab;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
+pub(super) use former::FormerMapping;
 
 /// One mapping. It lives as long as it has a session.
 #[derive(Debug)]
@@ -276,11 +279,15 @@ impl Mappings {
     }
 
     fn add(&mut self, mapping: Mapping, now: Time) -> u32 {
-        let (protocol, external) = (mapping.protocol, mapping.external);
+        self.pace.count(self.limits.new_mappings_per_second, now);
         self.events.mapping_created(&mapping, now);
+        self.add_former(mapping)
+    }
+
+    fn add_former(&mut self, mapping: Mapping) -> u32 {
+        let (protocol, external) = (mapping.protocol, mapping.external);
         let index = self.table.insert(mapping);
         self.pool.assign(protocol, external, index);
-        self.pace.count(self.limits.new_mappings_per_second, now);
         self.counts.mappings[protocol as usize] += 1;
         index
     }

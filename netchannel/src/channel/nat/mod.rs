@@ -41,6 +41,7 @@ mod session;
 mod settings;
 mod settings_error;
 mod slab;
+pub mod state;
 mod table;
 mod tcp;
 mod timers;
@@ -66,6 +67,7 @@ pub use settings_error::SettingsError;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -451,5 +453,13 @@ impl Netchannel for Nat {
 
     fn delete_mappings(&mut self, slice: Slice<'_>, now: Time) -> (u64, Option<u64>) {
         entries::delete(&mut self.table, slice, now)
+    }
+
+    fn state(&self, after: u64, limit: usize, now: Time) -> Option<state::Part> {
+        Some(state::part(&self.settings, &self.table, after, limit, now))
+    }
+
+    fn restore(&mut self, saved: &state::Saved<'_>, stopped: Duration, now: Time) -> Option<state::Restored> {
+        Some(state::restore(self, saved, stopped, now))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ahash::RandomState;
 use rand::RngExt;
@@ -340,6 +341,43 @@ impl Pool {
         id < self.given
     }
 
+    /// Ports that are held, from the one numbered `start` on: protocol, endpoint, and until when.
+    pub(super) fn held_from(&self, start: usize) -> impl Iterator<Item = (Protocol, Endpoint, Time)> + '_ {
+        self.held.iter().skip(start).map(|held| {
+            let endpoint = Endpoint {
+                address: self.address(held.address),
+                port: held.port,
+            };
+            (held.protocol, endpoint, held.until)
+        })
+    }
+
+    /// Holds a free port for `left`, but not longer than ports are held now. `false` if it isn't free, or there is no room.
+    pub(super) fn hold_again(
+        &mut self,
+        protocol: Protocol,
+        endpoint: Endpoint,
+        left: Duration,
+        now: Time,
+    ) -> bool {
+        let left = left.min(self.hold.time);
+        if left.is_zero() || self.held.len() >= self.hold.count as usize {
+            return false;
+        }
+        let id = self.id_of(endpoint.address);
+        let Some(id) = id.filter(|&id| self.take_this(id, protocol, endpoint.port)) else {
+            return false;
+        };
+        self.ports_at(id, protocol).held += 1;
+        self.held.push_back(Held {
+            until: now + left,
+            address: id,
+            protocol,
+            port: endpoint.port,
+        });
+        true
+    }
+
     /// Says which mapping an endpoint that was taken belongs to.
     pub(super) fn assign(&mut self, protocol: Protocol, endpoint: Endpoint, mapping: u32) {
         if let Some((_, ports)) = self.ports_of(protocol, endpoint.address) {
@@ -419,7 +457,6 @@ mod tests {
     use crate::channel::nat::ports::ANY_PORT;
     use rand::SeedableRng;
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     const CHOICE: Choice = Choice {
         preserve: true,

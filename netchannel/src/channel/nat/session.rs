@@ -94,6 +94,10 @@ impl Phase {
         }
     }
 
+    pub(super) fn timeout(self, lifetimes: &Lifetimes) -> Duration {
+        Duration::from_nanos(self.lifetime(lifetimes))
+    }
+
     #[inline]
     fn lifetime(self, lifetimes: &Lifetimes) -> u64 {
         match self {

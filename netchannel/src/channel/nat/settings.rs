@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
 use super::deterministic::{Deterministic, PortScheme, TooFewPorts};
 use super::flow::{PerProtocol, Protocol};
@@ -409,7 +411,7 @@ impl Default for PortHold {
 
 /// What a mapping depends on besides the inside endpoint (RFC 4787 §4.1). Anything but the first breaks what connects hosts behind two
 /// translators directly: games, calls (RFC 4787 REQ-1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum MappingBehavior {
     /// Nothing.
@@ -432,7 +434,7 @@ pub enum Refusal {
 }
 
 /// Which outside hosts may send through a mapping (RFC 4787 §5, RFC 5382 §4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Filtering {
     /// Any.

@@ -1,6 +1,8 @@
 //! Mappings and sessions together: opening, finding, keeping alive and ending them. Everything is exact: what has reached its timeout is
 //! not found any more, whether or not its timer has come up.
 
+mod former;
+
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -434,10 +436,15 @@ impl Table {
         let is_hairpin = self.mappings.pool.contains(remote.address);
         let owner = self.mappings.get(mapping);
         let session = Session::new(mapping, owner, remote, opener, is_hairpin, &self.lifetimes, now);
-        let deadline = session.deadline(&self.lifetimes);
         self.mappings.session_created(&session, now);
-        let owner = self.mappings.get_mut(mapping);
+        self.add(session, now)
+    }
+
+    fn add(&mut self, session: Session, now: Time) -> u32 {
+        let Session { mapping, remote, .. } = session;
+        let deadline = session.deadline(&self.lifetimes);
         let index = self.sessions.insert(session);
+        let owner = self.mappings.get_mut(mapping);
         self.chains.push(&mut owner.first_session, index);
         owner.sessions += 1;
         let host = owner.host;

@@ -3,6 +3,8 @@
 //! same endpoints starts over once both sides have sent a FIN, and one that the inside host refuses is over at once, so that probes from
 //! outside don't keep a mapping alive (RFC 7857 §7.1). No connection is probed when its long timeout is over (RFC 6146 §3.5.2.3): it ends.
 
+use serde::{Deserialize, Serialize};
+
 use super::flow::Direction;
 
 pub(super) const FIN: u8 = 0x01;
@@ -17,7 +19,7 @@ pub(super) const fn opens(flags: u8) -> bool {
 }
 
 /// Where a connection stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     /// Only the inside host has sent a SYN.
     OutboundSyn,
