@@ -2,7 +2,7 @@
 
 use crate::files::{check_download, http_server};
 use crate::site::{EXTERNAL, INSIDE, Site, run};
-use crate::throughput::{check_tcp, check_udp, server};
+use crate::throughput::Server;
 
 /// Forwards what the servers of these tests listen at.
 fn site() -> Site {
@@ -30,11 +30,9 @@ fn curl_reaches_a_server_behind_the_same_box() {
 #[test]
 fn iperf3_reaches_a_server_behind_the_same_box() {
     let site = site();
-    let _server = server(&site, &site.lab.inside, INSIDE);
-    for direction in ["", "--reverse"] {
-        check_tcp(&site.other, EXTERNAL, direction);
-        check_udp(&site.other, EXTERNAL, direction);
-    }
+    let mut server = Server::start(&site, &site.lab.inside, INSIDE);
+    server.check_tcp(&site.other, EXTERNAL, "");
+    server.check_udp(&site.other, EXTERNAL);
     site.finish();
 }
 

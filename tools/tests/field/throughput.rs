@@ -6,46 +6,61 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::site::{FAR, Site, run};
 
-pub(crate) fn server(site: &Site, namespace: &Namespace, address: &str) -> Program {
-    let mut server = site.start(namespace, "iperf3", &format!("iperf3 --server --bind {address}"));
-    server.wait_for_sockets(namespace, &format!("{address}:5201"), 1);
-    server
+/// A server, which serves one client after the other.
+pub(crate) struct Server {
+    program: Program,
+    served: usize,
 }
 
-/// What a client says about its run.
-fn report(namespace: &Namespace, arguments: &str) -> Value {
-    let said = run(namespace, &format!("iperf3 --json {arguments}"));
-    serde_json::from_str(&said).expect("JSON")
-}
+impl Server {
+    pub(crate) fn start(site: &Site, namespace: &Namespace, address: &str) -> Self {
+        let line = format!("iperf3 --server --forceflush --bind {address}");
+        Self {
+            program: site.start(namespace, "iperf3", &line),
+            served: 0,
+        }
+    }
 
-/// Sends TCP by iperf3. The other end counts what has arrived when the last byte was sent.
-pub(crate) fn check_tcp(namespace: &Namespace, server: &str, options: &str) {
-    let tcp = report(namespace, &format!("-c {server} --bytes 10M {options}"));
-    let sum = |side: &str| tcp["end"][side]["bytes"].as_u64();
-    assert!(sum("sum_sent") >= Some(10_000_000), "{tcp}");
-    assert!(sum("sum_received") > Some(0), "{tcp}");
-}
+    /// What a client says about its run; it asks for the server at `address`. The server is done with the one before.
+    fn report(&mut self, namespace: &Namespace, address: &str, arguments: &str) -> Value {
+        let served = self.served;
+        self.program.wait_until("the server to listen", |said| {
+            said.matches("Server listening").count() > served
+        });
+        self.served += 1;
+        let said = run(namespace, &format!("iperf3 --json -c {address} {arguments}"));
+        serde_json::from_str(&said).expect("JSON")
+    }
 
-/// Sends UDP by iperf3, far below what the box can do, and checks that all arrives.
-pub(crate) fn check_udp(namespace: &Namespace, server: &str, direction: &str) {
-    let udp = report(
-        namespace,
-        &format!("-c {server} --udp --bitrate 5M --bytes 1M --length 1200 {direction}"),
-    );
-    let sum = &udp["end"]["sum"];
-    let (lost, packets) = (sum["lost_packets"].as_u64(), sum["packets"].as_u64());
-    assert_eq!(lost, Some(0), "{udp}");
-    assert!(packets >= Some(800), "{udp}");
+    /// Sends TCP both ways. The other end counts what has arrived when the last byte was sent.
+    pub(crate) fn check_tcp(&mut self, namespace: &Namespace, address: &str, options: &str) {
+        for direction in ["", "--reverse"] {
+            let tcp = self.report(namespace, address, &format!("--bytes 10M {direction} {options}"));
+            let sum = |side: &str| tcp["end"][side]["bytes"].as_u64();
+            assert!(sum("sum_sent") >= Some(10_000_000), "{tcp}");
+            assert!(sum("sum_received") > Some(0), "{tcp}");
+        }
+    }
+
+    /// Sends UDP both ways, far below what the box can do, and checks that all arrives.
+    pub(crate) fn check_udp(&mut self, namespace: &Namespace, address: &str) {
+        for direction in ["", "--reverse"] {
+            let what = format!("--udp --bitrate 5M --bytes 1M --length 1200 {direction}");
+            let udp = self.report(namespace, address, &what);
+            let sum = &udp["end"]["sum"];
+            let (lost, packets) = (sum["lost_packets"].as_u64(), sum["packets"].as_u64());
+            assert_eq!(lost, Some(0), "{udp}");
+            assert!(packets >= Some(800), "{udp}");
+        }
+    }
 }
 
 #[test]
 fn iperf3_sends_both_ways() {
     let site = Site::new("");
-    let _server = server(&site, site.far(), FAR);
-    for direction in ["", "--reverse"] {
-        check_tcp(&site.lab.inside, FAR, direction);
-        check_udp(&site.lab.inside, FAR, direction);
-    }
-    check_tcp(&site.lab.inside, FAR, "--parallel 8");
+    let mut server = Server::start(&site, site.far(), FAR);
+    server.check_tcp(&site.lab.inside, FAR, "");
+    server.check_tcp(&site.lab.inside, FAR, "--parallel 8");
+    server.check_udp(&site.lab.inside, FAR);
     site.finish();
 }

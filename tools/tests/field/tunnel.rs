@@ -14,9 +14,10 @@ const THERE: &str = "172.31.0.2";
 fn tunnel(site: &Site, name: &str, namespace: &Namespace, address: &str, peer: &str) -> Program {
     let line = format!("socat TUN:{address}/30,tun-name=gre-{name},iff-up IP4-SENDTO:{peer}:47");
     let mut program = site.start(namespace, name, &line);
-    program.wait_until("the tunnel's device", |_| {
-        let addresses = namespace.ip("-o addr show").expect("ip works");
-        addresses.contains(&format!("{address}/30"))
+    // First it opens the device, then the raw socket.
+    program.wait_until("the tunnel's raw socket", |_| {
+        let sockets = namespace.command("ss -Hnwa").expect("ss works");
+        !sockets.is_empty()
     });
     program
 }
