@@ -122,3 +122,75 @@ impl Exporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sets of a message: their identifiers.
+    fn sets(message: &[u8]) -> Vec<u16> {
+        let number = |place: usize| u16::from_be_bytes([message[place], message[place + 1]]);
+        let mut sets = Vec::new();
+        let mut place = 16;
+        while place < message.len() {
+            sets.push(number(place));
+            place += usize::from(number(place + 2));
+        }
+        assert_eq!(place, message.len());
+        sets
+    }
+
+    /// Over UDP one may get lost, and a collector may start later (RFC 7011 section 8.4).
+    #[test]
+    fn templates_are_sent_at_the_start_and_at_intervals() {
+        let collector = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        collector.set_nonblocking(true).unwrap();
+        let settings = Ipfix {
+            collector: collector.local_addr().unwrap(),
+            observation_domain: 7,
+            template_interval: Duration::from_secs(60),
+            message_size: 512,
+        };
+        let mut exporter = Exporter::open("internet", 1, &settings).unwrap();
+        let mut received = |seconds| {
+            exporter.tick(Time::from_secs(seconds), SystemTime::now());
+            exporter.flush(SystemTime::now());
+            let mut buffer = [0; 2048];
+            let mut messages = Vec::new();
+            while let Ok(length) = collector.recv(&mut buffer) {
+                messages.push(sets(&buffer[..length]));
+            }
+            messages
+        };
+        let templates = received(1);
+        assert_eq!(templates.len(), 1);
+        // Templates, those of options, and the name of the pool.
+        assert_eq!((templates[0][0], templates[0][1], templates[0].len()), (2, 3, 3));
+        assert!(received(60).is_empty());
+        assert_eq!(received(61), templates);
+    }
+
+    #[test]
+    fn what_was_lost_is_told_once() {
+        let collector = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        collector.set_nonblocking(true).unwrap();
+        let settings = Ipfix {
+            collector: collector.local_addr().unwrap(),
+            observation_domain: 7,
+            template_interval: Duration::from_secs(60),
+            message_size: 512,
+        };
+        let mut exporter = Exporter::open("internet", 1, &settings).unwrap();
+        let mut told = |lost| {
+            exporter.lost(lost);
+            exporter.flush(SystemTime::now());
+            let mut buffer = [0; 2048];
+            let length = collector.recv(&mut buffer).ok()?;
+            Some(u64::from_be_bytes(*buffer[..length].last_chunk()?))
+        };
+        assert_eq!(told(0), None);
+        assert_eq!(told(5), Some(5));
+        assert_eq!(told(5), None);
+        assert_eq!(told(7), Some(7));
+    }
+}

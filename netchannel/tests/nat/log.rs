@@ -193,6 +193,7 @@ fn rfc_8158_rate_what_finds_no_room_is_counted_and_no_packet_waits() {
         nat.open(Body::Udp, inside, at(SERVER));
     }
     assert_eq!(recording.lost(), 84);
+    assert_eq!(nat.detail("/log_records_lost"), 84);
     assert_eq!(all(&mut recording).len(), 16);
     nat.open(Body::Udp, at(INSIDE), at(SERVER));
     assert_eq!(all(&mut recording).len(), 1);

@@ -254,6 +254,11 @@ impl Events {
         }
     }
 
+    /// Records for which there was no room; `None` without a log.
+    pub(super) fn lost(&self) -> Option<u64> {
+        Some(self.0.as_ref()?.lost.load(Ordering::Relaxed))
+    }
+
     pub(super) fn wants_limits(&self) -> bool {
         self.0.as_ref().is_some_and(|recorder| recorder.selection.limits)
     }

@@ -52,6 +52,9 @@ pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String,
         });
         details.insert("blocks", blocks);
     }
+    if let Some(lost) = table.mappings.events.lost() {
+        details.insert("log_records_lost", json!(lost));
+    }
     details
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

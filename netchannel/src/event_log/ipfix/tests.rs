@@ -1,3 +1,4 @@
+use super::template::{OPTIONS_TEMPLATES, TEMPLATES, VARIABLE, length};
 use super::*;
 use crate::channel::nat::EndReason;
 
@@ -87,7 +88,7 @@ fn rfc_8158_t3_blocks_of_ports_byte_for_byte() {
     let records = [record(16, &block), record(17, &block)].concat();
     assert_eq!(message, expected(0, 265, &records));
     let mut template = Vec::new();
-    put_template(&PORT_BLOCK, &mut template);
+    PORT_BLOCK.put(&mut template);
     let elements = template[4..]
         .chunks(4)
         .map(|field| u16::from_be_bytes([field[0], field[1]]));
@@ -162,7 +163,7 @@ fn options_byte_for_byte() {
 #[test]
 fn the_mapping_template_byte_for_byte() {
     let mut template = Vec::new();
-    put_template(&MAPPING, &mut template);
+    MAPPING.put(&mut template);
     let fields = [
         (323, 8),
         (230, 1),
@@ -177,7 +178,7 @@ fn the_mapping_template_byte_for_byte() {
         fields.map(|(element, length): (u16, u16)| [element.to_be_bytes(), length.to_be_bytes()].concat());
     assert_eq!(template, [&[1, 0, 0, 8][..], &fields.concat()].concat());
     let mut options = Vec::new();
-    put_template(&POOL_NAME, &mut options);
+    POOL_NAME.put(&mut options);
     assert_eq!(options, [1, 7, 0, 2, 0, 1, 1, 27, 0, 4, 1, 28, 255, 255]);
 }
 
