@@ -8,6 +8,11 @@ use std::ptr::{self, NonNull};
 
 use zerocopy::FromZeros;
 
+/// Advice is for multiples of this: all page sizes are ones.
+const PAGE: usize = 64 << 10;
+/// What is smaller than a huge page needs no advice.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// An array of a fixed length whose values are all zeros at first. What was never written takes no memory, to the page; lookups all over it
 /// find its pages' addresses in the processor's caches, for the pages are huge where the kernel has such.
 #[derive(Debug)]
@@ -64,6 +69,22 @@ fn advise_huge_pages(start: NonNull<u8>, size: usize) {
     }
 }
 
+/// An empty vector with room for `capacity` values, in huge pages if there are such, of which only what is used is taken.
+pub(crate) fn vec_in_huge_pages<T>(capacity: usize) -> Vec<T> {
+    let mut values = Vec::with_capacity(capacity);
+    let room = values.spare_capacity_mut();
+    let size = size_of_val(room);
+    if let Some(start) = NonNull::new(room.as_mut_ptr().cast::<u8>()) {
+        // The advice is for whole pages.
+        let skipped = start.align_offset(PAGE);
+        if let Some(rest) = size.checked_sub(skipped).filter(|&rest| rest >= HUGE_PAGE) {
+            // SAFETY: the start of the page lies inside of the vector's room.
+            advise_huge_pages(unsafe { start.add(skipped) }, rest);
+        }
+    }
+    values
+}
+
 impl<T> Deref for ZeroedArray<T> {
     type Target = [T];
 
@@ -107,6 +128,23 @@ mod tests {
         }
         assert_eq!(array[500_000], [500_000; 3]);
         assert_eq!(array[500_001], [0; 3]);
+    }
+
+    #[test]
+    fn vectors_have_their_room() {
+        for capacity in [0, 10, 1_000_000] {
+            let mut values = vec_in_huge_pages::<[u32; 3]>(capacity);
+            assert!(values.capacity() >= capacity);
+            let start = values.as_ptr();
+            (0..capacity).for_each(|value| values.push([value as u32; 3]));
+            assert_eq!(values.as_ptr(), start);
+            assert!(
+                values
+                    .iter()
+                    .zip(0..)
+                    .all(|(value, number)| *value == [number; 3])
+            );
+        }
     }
 
     #[test]

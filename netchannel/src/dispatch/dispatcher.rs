@@ -7,7 +7,7 @@ use super::context::Context;
 use super::core::{Core, KernelPath, Totals};
 use super::dimensions::Arrival;
 use super::flow_key::PackedKey;
-use super::flow_table::{FlowId, FlowTable, Sought};
+use super::flow_table::{FlowTable, Sought};
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::RuleSet;
@@ -72,11 +72,12 @@ pub struct Dispatcher {
     transmit_drops: Vec<u64>,
     /// Kept from burst to burst, so that none of them allocates.
     frames: Vec<Frame>,
-    /// The burst once it is parsed, and where the flows of its packets would be; kept for the same reason.
-    arrived: Vec<Packet>,
+    /// Those of the burst that are for somebody here.
+    admitted: Vec<Frame>,
+    /// Their headers, and behind them those of former bursts: they are written where they are kept, for moving them costs as much.
+    headers: Vec<Headers>,
+    /// Where their flows would be.
     sought: Vec<Sought>,
-    /// The channels of the burst's packets.
-    decided: Vec<ChannelId>,
     /// Channels that have packets in this burst.
     busy: Vec<ChannelId>,
 }
@@ -126,9 +127,9 @@ impl Dispatcher {
             channels,
             rules,
             frames: Vec::with_capacity(BURST),
-            arrived: Vec::with_capacity(BURST),
+            admitted: Vec::with_capacity(BURST),
+            headers: vec![Headers::EMPTY; BURST],
             sought: Vec::with_capacity(BURST),
-            decided: Vec::with_capacity(BURST),
             busy: Vec::new(),
         })
     }
@@ -163,6 +164,9 @@ impl Dispatcher {
         let mut frames = std::mem::take(&mut self.frames);
         let received = self.ports[usize::from(port.0)].receive(now, &mut frames, limit);
         self.core.totals.received += received as u64;
+        if frames.len() > self.headers.len() {
+            self.headers.resize(frames.len(), Headers::EMPTY);
+        }
         // Burst by burst, so that the waits for the memory of all its flows are one.
         for frame in frames.drain(..) {
             self.admit(frame, port);
@@ -172,7 +176,6 @@ impl Dispatcher {
             self.core.flows.prefetch(sought);
         }
         self.classify(now);
-        self.hand_out();
         self.process(now);
         self.transmit(now);
         received
@@ -188,103 +191,80 @@ impl Dispatcher {
 
     /// Parses a frame, and drops what is not for anybody here.
     #[inline(always)]
-    fn admit(&mut self, frame: Frame, port: PortId) {
-        self.arrived.push(Packet {
-            frame,
-            headers: Headers::EMPTY,
-            interface: InterfaceId(0),
-            flow: FlowId::UNKNOWN,
-        });
-        if let Err(reason) = self.look_at_last(port)
-            && let Some(packet) = self.arrived.pop()
-        {
-            self.core.drop(packet.frame, reason);
+    fn admit(&mut self, mut frame: Frame, port: PortId) {
+        match self.look_at(&mut frame, port) {
+            Ok(sought) => {
+                self.sought.push(sought);
+                self.admitted.push(frame);
+            }
+            Err(reason) => self.core.drop(frame, reason),
         }
     }
 
-    /// Parses the frame that arrived last.
+    /// Parses the next frame of the burst.
     #[inline(always)]
-    fn look_at_last(&mut self, port: PortId) -> Result<(), DropReason> {
-        let Some(Packet {
-            frame,
-            headers,
-            interface,
-            ..
-        }) = self.arrived.last_mut()
-        else {
-            return Ok(());
-        };
+    fn look_at(&mut self, frame: &mut Frame, port: PortId) -> Result<Sought, DropReason> {
+        let headers = &mut self.headers[self.admitted.len()];
         headers.read(frame.bytes())?;
-        *interface = self
+        let interface = self
             .core
             .interfaces
             .by_arrival(port, headers.vlan)
             .ok_or(DropReason::UnknownVlan)?;
-        if !self.any_destination && !self.core.is_for_us(frame.bytes(), *interface) {
+        if !self.any_destination && !self.core.is_for_us(frame.bytes(), interface) {
             return Err(DropReason::OtherHost);
         }
         if self.partial_checksums[usize::from(port.0)] {
             complete_checksum(frame.bytes_mut(), headers);
         }
-        let key = PackedKey::of(frame.bytes(), headers, *interface);
-        self.sought.push(self.core.flows.seek(key));
-        Ok(())
+        let key = PackedKey::of(frame.bytes(), headers, interface);
+        Ok(self.core.flows.seek(key))
     }
 
-    /// Finds out which channel each packet of the burst goes to.
+    /// Finds out which channels the packets of the burst go to, and queues them there.
     fn classify(&mut self, now: Time) {
         let Self {
             core,
             channels,
             rules,
+            busy,
             ..
         } = self;
-        for (packet, sought) in self.arrived.iter_mut().zip(self.sought.drain(..)) {
-            packet.flow = core.flows.find(&sought).unwrap_or_else(|| {
-                let role = core.interfaces.get(packet.interface).role;
+        let admitted = self.admitted.drain(..).zip(&self.headers);
+        for ((frame, headers), sought) in admitted.zip(self.sought.drain(..)) {
+            let interface = sought.interface();
+            let id = core.flows.find(&sought).unwrap_or_else(|| {
+                let role = core.interfaces.get(interface).role;
                 let arrival = Arrival {
-                    frame: packet.frame.bytes(),
-                    headers: &packet.headers,
-                    interface: packet.interface,
+                    frame: frame.bytes(),
+                    headers,
+                    interface,
                 };
                 let action = rules.decide(&arrival, role);
                 channels.entry(action.channel).counters.flows += 1;
                 core.flows.open(&sought, action, now)
             });
-            let length = packet.frame.len() as u64;
-            let Some(flow) = core.flows.flow_mut(packet.flow) else {
+            let length = frame.len() as u64;
+            let Some(flow) = core.flows.flow_mut(id) else {
                 unreachable!("the flow was found or opened just now");
             };
             flow.packets += 1;
             flow.bytes += length;
             flow.last_seen = now;
             let channel = flow.channel;
-            channels.entry(channel).count(length);
-            self.decided.push(channel);
-        }
-    }
-
-    /// Gives the burst to its channels.
-    fn hand_out(&mut self) {
-        let Some(&first) = self.decided.first() else {
-            return;
-        };
-        if self.decided.iter().all(|&channel| channel == first) {
-            // As most bursts are: nothing has to be moved.
-            self.busy.push(first);
-            std::mem::swap(&mut self.channels.entry(first).burst, &mut self.arrived);
-        } else {
-            let mut arrived = std::mem::take(&mut self.arrived);
-            for (packet, &channel) in arrived.drain(..).zip(&self.decided) {
-                let burst = &mut self.channels.entry(channel).burst;
-                if burst.is_empty() {
-                    self.busy.push(channel);
-                }
-                burst.push(packet);
+            let entry = channels.entry(channel);
+            entry.counters.packets += 1;
+            entry.counters.bytes += length;
+            if entry.burst.is_empty() {
+                busy.push(channel);
             }
-            self.arrived = arrived;
+            entry.burst.push(Packet {
+                frame,
+                headers: *headers,
+                interface,
+                flow: id,
+            });
         }
-        self.decided.clear();
     }
 
     /// Lets the channels work on what is queued for them.

@@ -102,6 +102,14 @@ impl PackedKey {
         Self::new(&headers.source, &headers.destination, rest)
     }
 
+    #[inline(always)]
+    pub(super) fn interface(&self) -> InterfaceId {
+        let rest = match self {
+            Self::V4(Ipv4Key([_, rest])) | Self::V6(Ipv6Key([.., rest])) => rest,
+        };
+        InterfaceId((rest >> 16) as u16)
+    }
+
     fn new(source: &IpAddr, destination: &IpAddr, rest: u64) -> Self {
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {

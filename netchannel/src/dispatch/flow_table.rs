@@ -10,6 +10,7 @@ use zerocopy::FromZeros;
 use super::flow_key::{FlowKey, Ipv4Key, Ipv6Key, PackedKey};
 use super::rule_set::Action;
 use crate::channel::ChannelId;
+use crate::interface::InterfaceId;
 use crate::memory::ZeroedArray;
 use crate::time::Time;
 
@@ -40,11 +41,6 @@ pub struct FlowId {
 }
 
 impl FlowId {
-    /// The flow of a packet that was not looked for as yet.
-    pub(crate) const UNKNOWN: Self = Self {
-        place: u32::MAX,
-        stamp: 0,
-    };
     /// Set in the places of IPv6 flows.
     const IPV6: u32 = 1 << 31;
 }
@@ -54,6 +50,14 @@ impl FlowId {
 pub(crate) struct Sought {
     key: PackedKey,
     place: Place,
+}
+
+impl Sought {
+    /// The interface that the flow's packets arrive on.
+    #[inline(always)]
+    pub(crate) fn interface(&self) -> InterfaceId {
+        self.key.interface()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -338,7 +342,6 @@ impl FlowTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interface::InterfaceId;
     use crate::packet::Fragment;
     use proptest::prelude::*;
     use std::collections::HashMap;
@@ -420,7 +423,6 @@ mod tests {
             table.open_key(2 * number, 0, Time::from_secs(1));
         }
         assert!(table.flow_mut(id).is_none());
-        assert!(table.flow_mut(FlowId::UNKNOWN).is_none());
     }
 
     proptest! {

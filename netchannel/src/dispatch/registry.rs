@@ -22,15 +22,6 @@ pub(crate) struct Entry {
     pub(crate) burst: Vec<Packet>,
 }
 
-impl Entry {
-    /// Counts a packet that is given to the channel.
-    #[inline]
-    pub(crate) fn count(&mut self, bytes: u64) {
-        self.counters.packets += 1;
-        self.counters.bytes += bytes;
-    }
-}
-
 /// The channels of a worker, by number and by name.
 #[derive(Default)]
 pub struct Registry {

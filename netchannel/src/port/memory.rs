@@ -22,7 +22,7 @@ pub struct MemoryWire {
 }
 
 struct Wire {
-    to_port: VecDeque<Frame>,
+    to_port: Vec<Frame>,
     from_port: VecDeque<Frame>,
     transmit_capacity: usize,
     failed: Option<io::ErrorKind>,
@@ -33,7 +33,7 @@ impl MemoryPort {
     /// [`MemoryWire::sent`] takes them.
     pub fn new(pool: &FramePool, transmit_capacity: usize) -> (Self, MemoryWire) {
         let wire = Rc::new(RefCell::new(Wire {
-            to_port: VecDeque::new(),
+            to_port: Vec::new(),
             from_port: VecDeque::new(),
             transmit_capacity,
             failed: None,
@@ -91,7 +91,7 @@ impl PacketIo for MemoryPort {
         let mut wire = self.wire.borrow_mut();
         let count = limit.min(wire.to_port.len());
         self.counters.received_packets += count as u64;
-        self.counters.received_bytes += bytes(wire.to_port.range(..count));
+        self.counters.received_bytes += bytes(wire.to_port[..count].iter());
         burst.extend(wire.to_port.drain(..count));
         count
     }

@@ -1,5 +1,7 @@
 //! Lists through a table: each entry is a member of at most one list, added and removed in O(1) without allocation.
 
+use crate::memory::vec_in_huge_pages;
+
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -18,7 +20,7 @@ impl Chains {
     /// For entries numbered below `capacity`, without growing; more are possible.
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self {
-            links: Vec::with_capacity(capacity),
+            links: vec_in_huge_pages(capacity),
         }
     }
 

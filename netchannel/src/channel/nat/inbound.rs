@@ -214,14 +214,14 @@ impl Nat {
             Sender::Session(sender) => {
                 self.table.touch(sender, Direction::Outbound, tuple.flags, now);
                 let outbound = self.table.session(sender).rewrite(Direction::Outbound);
-                apply(&outbound, &mut packet, tuple.protocol, Side::Source);
+                apply(outbound, &mut packet, tuple.protocol, Side::Source);
             }
             Sender::OneToOne(address) => one_to_one::replace(&mut packet, Side::Source, address),
         }
         let inbound = match session {
             Some(session) => {
                 self.table.touch(session, Direction::Inbound, tuple.flags, now);
-                self.table.session(session).rewrite(Direction::Inbound)
+                *self.table.session(session).rewrite(Direction::Inbound)
             }
             None => Rewrite::new(tuple.protocol, tuple.destination, destination),
         };

@@ -3,9 +3,12 @@
 use std::hash::Hash;
 
 use ahash::RandomState;
+use zerocopy::FromZeros;
+
+use crate::memory::ZeroedArray;
 
 /// A place of the table; `number` is that of the entry plus 1, 0 for none.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, FromZeros)]
 struct Slot {
     /// The upper half of the key's hash.
     hash: u32,
@@ -16,7 +19,7 @@ struct Slot {
 /// graves to clean up, so that no packet waits for that: its size is fixed, and a removal closes the gap. Hashes are keyed with a
 /// secret. Everything is O(1) as long as there are no more entries than it was made for: three quarters of its places.
 pub(super) struct Index {
-    slots: Vec<Slot>,
+    slots: ZeroedArray<Slot>,
     hasher: RandomState,
 }
 
@@ -25,7 +28,7 @@ impl Index {
     pub(super) fn for_entries(entries: usize) -> Self {
         let slots = (entries + entries.div_ceil(3) + 1).next_power_of_two();
         Self {
-            slots: vec![Slot::default(); slots],
+            slots: ZeroedArray::new(slots),
             hasher: RandomState::new(),
         }
     }

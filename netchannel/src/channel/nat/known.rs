@@ -9,7 +9,7 @@ use crate::dispatch::{Context, Departure};
 use crate::packet::{Fragment, Packet, Transport};
 
 impl Nat {
-    /// Translates a packet, and returns the way out that it may be sent on. `None` if the packet, which is unchanged then, has to go the long
+    /// Translates a packet, and returns the way out that it may be sent on, once its identification is right. `None` if the packet, which is unchanged then, has to go the long
     /// way: of its session nothing is known, or no way out; it is between inside hosts; it opens or ends a connection; it is a fragment, too
     /// big, or its time to live is over.
     #[inline(always)]
@@ -17,14 +17,12 @@ impl Nat {
         &mut self,
         packet: &mut Packet,
         context: &mut Context<'_>,
-    ) -> Option<Departure> {
+    ) -> Option<&Departure> {
         let headers = &packet.headers;
-        let (protocol, flags) = match headers.transport {
-            Transport::Udp { .. } => (Protocol::Udp, 0),
-            Transport::Tcp { flags, .. } if flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0 => {
-                (Protocol::Tcp, flags)
-            }
-            Transport::IcmpQuery { .. } => (Protocol::Icmp, 0),
+        let protocol = match headers.transport {
+            Transport::Udp { .. } => Protocol::Udp,
+            Transport::Tcp { flags, .. } if flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0 => Protocol::Tcp,
+            Transport::IcmpQuery { .. } => Protocol::Icmp,
             _ => return None,
         };
         if headers.fragment != Fragment::Whole || headers.ttl <= 1 {
@@ -39,7 +37,6 @@ impl Nat {
         }
         let passing = Passing {
             cookie,
-            flags,
             length: headers.network_len(),
             network_version: context.network_version(),
         };
@@ -55,9 +52,6 @@ impl Nat {
             Direction::Inbound => Side::Destination,
         };
         rewrite.apply(packet.frame.bytes_mut(), place, side);
-        if !packet.headers.dont_fragment {
-            self.before_sending(packet, &departure, context);
-        }
         Some(departure)
     }
 }

@@ -401,7 +401,11 @@ impl Netchannel for Nat {
         }
         for mut packet in burst.drain(..) {
             match self.translate_known(&mut packet, context) {
-                Some(departure) => context.send(packet, &departure),
+                Some(departure) if packet.headers.dont_fragment => context.send(packet, departure),
+                Some(&departure) => {
+                    self.before_sending(&mut packet, &departure, context);
+                    context.send(packet, &departure);
+                }
                 None => self.handle(packet, context),
             }
         }

@@ -208,7 +208,7 @@ impl Nat {
         }
         self.table.touch(sender, Direction::Outbound, tuple.flags, now);
         let outbound = self.table.session(sender).rewrite(Direction::Outbound);
-        apply(&outbound, &mut packet, tuple.protocol, Side::Source);
+        apply(outbound, &mut packet, tuple.protocol, Side::Source);
         replace(&mut packet, Side::Destination, to);
         self.send(packet, &departure, context);
     }

@@ -104,7 +104,7 @@ impl Nat {
             if tuple.opens_connection() {
                 self.unsolicited.settle(rewrite.to(), tuple.destination);
             }
-            apply(&rewrite, &mut packet, tuple.protocol, Side::Source);
+            apply(rewrite, &mut packet, tuple.protocol, Side::Source);
         }
         self.send(packet, &departure, context);
     }

@@ -166,8 +166,8 @@ impl Session {
     }
 
     #[inline]
-    pub(super) fn rewrite(&self, direction: Direction) -> Rewrite {
-        self.rewrites[direction as usize]
+    pub(super) fn rewrite(&self, direction: Direction) -> &Rewrite {
+        &self.rewrites[direction as usize]
     }
 
     /// The number of the way out that was found last, if the network is still the same.

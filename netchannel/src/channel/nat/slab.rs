@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use classifier::prefetch::prefetch_address;
 
+use crate::memory::vec_in_huge_pages;
+
 /// Values by number. Memory for `capacity` values is reserved at once and touched as it is used.
 pub(super) struct Slab<T> {
     entries: Vec<Entry<T>>,
@@ -21,7 +23,7 @@ struct Entry<T> {
 impl<T> Slab<T> {
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self {
-            entries: Vec::with_capacity(capacity),
+            entries: vec_in_huge_pages(capacity),
             free: Vec::new(),
         }
     }

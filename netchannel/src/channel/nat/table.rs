@@ -65,8 +65,6 @@ struct Peers {
 /// A packet whose session was noted, and that neither opens nor ends a connection.
 pub(super) struct Passing {
     pub(super) cookie: Cookie,
-    /// The flags byte of TCP.
-    pub(super) flags: u8,
     /// Of the IP packet, in bytes.
     pub(super) length: usize,
     pub(super) network_version: u64,
@@ -184,13 +182,12 @@ impl Table {
         }
     }
 
-    /// What a packet needs to be sent on at once, and keeps its session alive. `None`, with nothing changed, if the session has ended, has no
+    /// What a packet needs to be sent on at once, and keeps its session alive. `None`, with nothing changed, if the session opens or has ended, has no
     /// way out, leads to another inside host, or if the packet is too big for the way.
     #[inline(always)]
-    pub(super) fn pass(&mut self, packet: &Passing, now: Time) -> Option<(Rewrite, Departure)> {
+    pub(super) fn pass(&mut self, packet: &Passing, now: Time) -> Option<(&Rewrite, &Departure)> {
         let Passing {
             cookie,
-            flags,
             length,
             network_version,
         } = *packet;
@@ -202,18 +199,18 @@ impl Table {
             return None;
         }
         let way = session.way(direction, network_version)?;
-        let departure = *self.ways.get(network_version, way)?;
+        let departure = self.ways.get(network_version, way)?;
         if length > usize::from(departure.mtu) {
             return None;
         }
-        let rewrite = session.rewrite(direction);
         match session.phase {
-            Phase::Tcp(state) if !state.is_established() => self.touch(cookie.index, direction, flags, now),
+            // It opens or has ended: the packet may change that.
+            Phase::Tcp(state) if !state.is_established() => return None,
             Phase::Udp | Phase::UdpToPort(_) | Phase::Icmp
                 if direction == Direction::Inbound && !self.refresh_inbound => {}
             _ => session.active = now,
         }
-        Some((rewrite, departure))
+        Some((session.rewrite(direction), departure))
     }
 
     /// The session that was noted about a flow in this direction, if it lives.

@@ -1,6 +1,7 @@
 //! A timer wheel: which sessions may have come to their end.
 
 use super::chain::{Chains, NONE};
+use crate::memory::vec_in_huge_pages;
 use crate::time::Time;
 
 /// Slots, of a second each: 2 hours 16 minutes, more than TCP's 2 hours 4 minutes. What ends later is looked at once in between.
@@ -24,7 +25,7 @@ impl Wheel {
         Self {
             heads: vec![NONE; SLOTS as usize],
             chains: Chains::with_capacity(capacity),
-            slots: Vec::with_capacity(capacity),
+            slots: vec_in_huge_pages(capacity),
             cursor: 0,
             len: 0,
         }
