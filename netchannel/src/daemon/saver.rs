@@ -52,7 +52,7 @@ fn run(files: &StateFiles, interval: Duration, worker: &Handle, stopped: &Receiv
     let goes_on = |wait| stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
     while goes_on(interval) {
         for channel in files.channels() {
-            files.save_parts(channel, |after| {
+            let saved = files.save_parts(channel, |after| {
                 if !goes_on(PAUSE) {
                     // It is saved once more at the end.
                     return Err(io::ErrorKind::Interrupted.into());
@@ -63,6 +63,9 @@ fn run(files: &StateFiles, interval: Duration, worker: &Handle, stopped: &Receiv
                 });
                 part.map_err(unanswered)
             });
+            if let Some(records) = saved {
+                log::debug!("channel {channel}: {records} sessions and held ports saved");
+            }
         }
     }
 }

@@ -127,21 +127,29 @@ impl StateFiles {
     pub(super) fn save(&self, dispatcher: &Dispatcher, now: Time) {
         for channel in &self.channels {
             let parts = |after| Ok(dispatcher.state(channel, after, PLACES_AT_THE_END, now));
-            self.save_parts(channel, parts);
+            if let Some(records) = self.save_parts(channel, parts) {
+                log::info!("channel {channel}: {records} sessions and held ports saved");
+            }
         }
     }
 
-    /// Saves the state of one translator, which `parts` gives from each place on. The file is replaced as a whole or not at all.
-    pub(super) fn save_parts(&self, channel: &str, parts: impl FnMut(u64) -> io::Result<Option<Part>>) {
+    /// Saves the state of one translator, which `parts` gives from each place on. The file is replaced as a whole or not at all. Returns how
+    /// many records there are; that there is no file is logged, but for [`io::ErrorKind::Interrupted`].
+    pub(super) fn save_parts(
+        &self,
+        channel: &str,
+        parts: impl FnMut(u64) -> io::Result<Option<Part>>,
+    ) -> Option<u64> {
         let file = self.file(channel);
         match save(&file, channel, parts) {
-            Ok(records) => log::info!("channel {channel}: {records} sessions and held ports saved"),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(records) => Some(records),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
             Err(error) => {
                 log::error!(
                     "channel {channel}: its state is not saved in {}: {error}",
                     file.display()
                 );
+                None
             }
         }
     }

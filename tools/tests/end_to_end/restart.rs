@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use netchannel::channel::nat::state::Saved;
 use netchannel_benches::daemon::{Daemon, Launch};
 use netchannel_benches::namespace::scratch_directory;
 use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, Options, SERVER};
@@ -283,11 +284,8 @@ fn state_saved_at_intervals_survives_a_kill() {
     outside.set_read_timeout(Some(ON_ITS_WAY)).expect("a timeout");
     let (_, external) = outside.recv_from(&mut [0; 64]).expect("it comes");
     eventually("the state to be saved", || {
-        lasting
-            .site()
-            .daemon
-            .log()
-            .contains("1 sessions and held ports saved")
+        let file = fs::read(lasting.state_file()).unwrap_or_default();
+        Saved::read(&file, "internet").is_ok_and(|saved| saved.len() == 1)
     });
     let site = lasting.site.as_mut().expect("it is there");
     site.daemon.process().kill();
