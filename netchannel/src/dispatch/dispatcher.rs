@@ -23,6 +23,10 @@ use crate::time::Time;
 /// Packets taken from a port at once.
 pub const BURST: usize = 64;
 
+/// How many packets ahead flows are loaded: by then memory has answered, and not more is asked of it than the processor can wait for at
+/// once.
+const AHEAD: usize = 16;
+
 /// What a dispatcher is made of.
 pub struct Parts {
     /// All interfaces; their ports are indices into `ports`.
@@ -172,7 +176,7 @@ impl Dispatcher {
             self.admit(frame, port);
         }
         self.frames = frames;
-        for sought in &self.sought {
+        for sought in self.sought.iter().take(AHEAD) {
             self.core.flows.prefetch(sought);
         }
         self.classify(now);
@@ -230,8 +234,12 @@ impl Dispatcher {
             busy,
             ..
         } = self;
-        let admitted = self.admitted.drain(..).zip(&self.headers);
-        for ((frame, headers), sought) in admitted.zip(self.sought.drain(..)) {
+        let mut admitted = self.admitted.drain(..).zip(&self.headers);
+        let mut all_sought = self.sought.drain(..);
+        while let (Some((frame, headers)), Some(sought)) = (admitted.next(), all_sought.next()) {
+            if let Some(later) = all_sought.as_slice().get(AHEAD - 1) {
+                core.flows.prefetch(later);
+            }
             let interface = sought.interface();
             let id = core.flows.find(&sought).unwrap_or_else(|| {
                 let role = core.interfaces.get(interface).role;

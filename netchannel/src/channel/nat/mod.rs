@@ -95,6 +95,9 @@ const TIMERS_PER_TICK: usize = 2048;
 /// Sessions of which the processor's caches most likely hold what is in use: of more, those of a burst are loaded ahead.
 const CACHED_SESSIONS: usize = 4096;
 
+/// How many packets ahead: by then memory has answered, and not more is asked of it than the processor can wait for at once.
+const AHEAD: usize = 16;
+
 /// The translator. Its state belongs to one worker.
 pub struct Nat {
     settings: NatSettings,
@@ -394,12 +397,17 @@ impl Netchannel for Nat {
 
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>) {
         self.table.start_burst();
-        if self.table.session_count() > CACHED_SESSIONS {
-            for packet in burst.iter() {
+        let loads_ahead = self.table.session_count() > CACHED_SESSIONS;
+        if loads_ahead {
+            for packet in burst.iter().take(AHEAD) {
                 self.table.prefetch(context.note(packet));
             }
         }
-        for mut packet in burst.drain(..) {
+        let mut packets = burst.drain(..);
+        while let Some(mut packet) = packets.next() {
+            if loads_ahead && let Some(later) = packets.as_slice().get(AHEAD - 1) {
+                self.table.prefetch(context.note(later));
+            }
             match self.translate_known(&mut packet, context) {
                 Some(departure) if packet.headers.dont_fragment => context.send(packet, departure),
                 Some(&departure) => {
