@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use netchannel_benches::bpf::{FRAME, Load};
+use netchannel_benches::conntrack::ConntrackRoom;
 use netchannel_benches::daemon::{Daemon, Launch, bare_forwarder_beside_examples, binary_beside_examples};
 use netchannel_benches::measure::{Packets, Processors, median, packets, prepare_packets, tcp};
 use netchannel_benches::namespace::sweep;
@@ -25,6 +26,8 @@ use netchannel_benches::table::{Table, scaled};
 use netchannel_benches::topology::{Lab, Options};
 use netchannel_benches::{Error, stop};
 
+/// Connections that the kernel keeps while new flows are measured.
+const MOST_SESSIONS: u32 = 4_194_304;
 /// Streams in the TCP measurements.
 const STREAMS: [usize; 2] = [1, 8];
 
@@ -96,6 +99,9 @@ struct Figures {
     loss_offered: Vec<f64>,
     /// Answers of the control socket under overload.
     answers: Vec<Duration>,
+    /// New flows per second, of those that keep sessions, and what is lost at three quarters of that.
+    new_flows: Vec<f64>,
+    new_flows_loss: Vec<f64>,
 }
 
 impl Figures {
@@ -108,6 +114,8 @@ impl Figures {
             loss: Vec::new(),
             loss_offered: Vec::new(),
             answers: Vec::new(),
+            new_flows: Vec::new(),
+            new_flows_loss: Vec::new(),
         }
     }
 }
@@ -166,6 +174,16 @@ fn benchmark(arguments: &Arguments) -> Result<()> {
             measure_loss(&plan, figures, reference)?;
         }
     }
+    let _room = ConntrackRoom::new(MOST_SESSIONS)?;
+    for round in 1..=plan.rounds {
+        for figures in all.iter_mut().filter(|figures| figures.subject.translates()) {
+            screen.change(&format!(
+                "  new flows, round {round} of {}: {}",
+                plan.rounds, figures.subject
+            ));
+            measure_new_flows(&plan, figures)?;
+        }
+    }
     screen.change("");
     print_figures(&all);
     Ok(())
@@ -215,8 +233,8 @@ fn measure_rates(plan: &Plan, figures: &mut Figures) -> Result<()> {
     }
     prepare_packets(&lab, &figures.subject, plan.processors)?;
     let load = Load {
-        rate: None,
-        flows: plan.flows,
+        sources: plan.flows,
+        ..Load::default()
     };
     let (carried, ()) = packets(&lab, plan.processors, &load, plan.window, || Ok(()))?;
     figures.packets.push(carried.delivered_rate);
@@ -251,11 +269,36 @@ fn measure_loss(plan: &Plan, figures: &mut Figures, reference: f64) -> Result<()
     prepare_packets(&lab, &figures.subject, plan.processors)?;
     let load = Load {
         rate: Some((reference * 0.75) as u32),
-        flows: plan.flows,
+        sources: plan.flows,
+        ..Load::default()
     };
     let (packets, ()): (Packets, ()) = packets(&lab, plan.processors, &load, plan.window, || Ok(()))?;
     figures.loss.push(packets.loss());
     figures.loss_offered.push(packets.offered_rate);
+    Ok(())
+}
+
+/// Sends datagrams each of which is the first of its flow: as many as possible, and then three quarters of what arrived.
+fn measure_new_flows(plan: &Plan, figures: &mut Figures) -> Result<()> {
+    let subject = figures.subject.clone().with_many_sessions();
+    let mut load = Load {
+        rate: None,
+        sources: 8192,
+        destinations: 16_384,
+    };
+    for results in [&mut figures.new_flows, &mut figures.new_flows_loss] {
+        let lab = laboratory()?;
+        let _running = subject.start(&lab)?;
+        prepare_packets(&lab, &subject, plan.processors)?;
+        // Not longer than the tables have room for.
+        let window = plan.window.min(Duration::from_secs(1));
+        let (packets, ()) = packets(&lab, plan.processors, &load, window, || Ok(()))?;
+        match load.rate {
+            None => results.push(packets.delivered_rate),
+            Some(_) => results.push(packets.loss()),
+        }
+        load.rate = Some((packets.delivered_rate * 0.75) as u32);
+    }
     Ok(())
 }
 
@@ -294,6 +337,8 @@ fn print_figures(all: &[Figures]) {
         "TCP x8 bit/s",
         "loss at 75 %",
         "offered/s",
+        "new flows/s",
+        "loss at 75 %",
     ]);
     for figures in all {
         table.row([
@@ -304,6 +349,9 @@ fn print_figures(all: &[Figures]) {
             scaled(middle(&figures.tcp[1])),
             format!("{:.4} %", middle(&figures.loss) * 100.0),
             scaled(middle(&figures.loss_offered)),
+            median(&figures.new_flows).map_or_else(|| "-".to_owned(), scaled),
+            median(&figures.new_flows_loss)
+                .map_or_else(|| "-".to_owned(), |loss| format!("{:.4} %", loss * 100.0)),
         ]);
     }
     println!("{table}");
@@ -313,7 +361,13 @@ fn print_figures(all: &[Figures]) {
     else {
         return;
     };
-    let mut table = Table::new(&["netchannel against", "packets/s", "TCP x1", "TCP x8"]);
+    let mut table = Table::new(&[
+        "netchannel against",
+        "packets/s",
+        "TCP x1",
+        "TCP x8",
+        "new flows/s",
+    ]);
     for other in others {
         let ratio = |a: &[f64], b: &[f64]| format!("{:.2}", middle(a) / middle(b));
         table.row([
@@ -321,6 +375,11 @@ fn print_figures(all: &[Figures]) {
             ratio(&nat.packets, &other.packets),
             ratio(&nat.tcp[0], &other.tcp[0]),
             ratio(&nat.tcp[1], &other.tcp[1]),
+            if other.new_flows.is_empty() {
+                "-".to_owned()
+            } else {
+                ratio(&nat.new_flows, &other.new_flows)
+            },
         ]);
     }
     println!("{table}");

@@ -42,6 +42,18 @@ from = "10.77.0.0/24"
 channel = "internet"
 "#;
 
+/// Room for millions of sessions, behind the channel of [`STANDARD_CONFIGURATION`].
+const MANY_SESSIONS: &str = r#"
+[channel.limits]
+sessions = 4194304
+sessions_per_mapping = 65536
+"#;
+/// Room for their flows, at its end.
+const MANY_FLOWS: &str = r#"
+[flow_table]
+capacity = 4194304
+"#;
+
 /// How to start a daemon.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -59,6 +71,19 @@ impl Launch {
     /// A daemon with the [`STANDARD_CONFIGURATION`].
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self::with_configuration(binary, STANDARD_CONFIGURATION)
+    }
+
+    /// The same with room for millions of sessions.
+    pub fn with_many_sessions(self) -> Self {
+        let (channel, rules) = self
+            .configuration
+            .split_once("\n[[rule]]")
+            .unwrap_or((&self.configuration, ""));
+        let configuration = format!("{channel}{MANY_SESSIONS}\n[[rule]]{rules}{MANY_FLOWS}");
+        Self {
+            configuration,
+            ..self
+        }
     }
 
     /// A daemon with a configuration of one's own.

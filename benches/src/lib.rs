@@ -9,6 +9,7 @@
 //! [`stop::on_signals`], after Ctrl-C too. What a killed run left behind, [`namespace::sweep`] removes.
 
 pub mod bpf;
+pub mod conntrack;
 pub mod daemon;
 pub mod error;
 pub mod measure;

@@ -96,7 +96,8 @@ pub fn packets<R>(
         ports: (FIRST_PORT, DISCARD),
     };
     let generator = Generator::new(&lab.inside, "eth0", &flow, load)?;
-    let counter = Counter::attach(&lab.server, "eth0", SERVER, DISCARD)?;
+    let port = (load.destinations == 1).then_some(DISCARD);
+    let counter = Counter::attach(&lab.server, "eth0", SERVER, port)?;
     let sent_for = WARM_UP + window + WARM_UP / 3;
     thread::scope(|scope| {
         let sender = scope.spawn(|| lab.inside.run(|| generator.run(processors.sender, sent_for)));

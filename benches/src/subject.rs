@@ -50,6 +50,19 @@ impl Subject {
         matches!(self, Self::Nftables | Self::Forwarding)
     }
 
+    /// Whether it keeps sessions.
+    pub fn translates(&self) -> bool {
+        matches!(self, Self::Netchannel(_) | Self::Nftables)
+    }
+
+    /// The same with room for millions of sessions.
+    pub fn with_many_sessions(self) -> Self {
+        match self {
+            Self::Netchannel(launch) => Self::Netchannel(launch.with_many_sessions()),
+            other => other,
+        }
+    }
+
     /// Starts it in the box of `lab`.
     ///
     /// # Errors

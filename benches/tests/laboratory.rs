@@ -266,7 +266,7 @@ fn generate(lab: &Lab, flow: &Flow, load: &Load, duration: Duration) -> u64 {
 #[test]
 fn the_counter_counts_what_the_generator_sends() {
     let lab = Lab::new(&Options::default()).expect("root");
-    let counter = Counter::attach(&lab.middle, "lan", SERVER, 9).expect("native XDP");
+    let counter = Counter::attach(&lab.middle, "lan", SERVER, Some(9)).expect("native XDP");
     let flow = Flow {
         hardware: ([2; 6], [4; 6]),
         addresses: (INSIDE, SERVER),
@@ -282,7 +282,7 @@ fn the_counter_counts_what_the_generator_sends() {
         &other,
         &Load {
             rate: Some(1000),
-            flows: 1,
+            ..Load::default()
         },
         short,
     );
@@ -291,7 +291,7 @@ fn the_counter_counts_what_the_generator_sends() {
         &flow,
         &Load {
             rate: Some(1000),
-            flows: 1,
+            ..Load::default()
         },
         short,
     );
@@ -300,7 +300,7 @@ fn the_counter_counts_what_the_generator_sends() {
     let arrived = || Ok((counter.count()? >= paced).then_some(()));
     wait_until("all frames", PATIENCE, arrived).expect("none is lost");
     assert_eq!(counter.count().expect("a count"), paced);
-    let fast = generate(&lab, &flow, &Load { rate: None, flows: 1 }, short);
+    let fast = generate(&lab, &flow, &Load::default(), short);
     assert!(fast > paced, "{fast}");
 }
 
@@ -332,7 +332,8 @@ fn generated_datagrams_are_whole() {
         &flow,
         &Load {
             rate: Some(1000),
-            flows: 4,
+            sources: 4,
+            ..Load::default()
         },
         Duration::from_millis(200),
     );

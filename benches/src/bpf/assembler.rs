@@ -81,6 +81,7 @@ const AND: u8 = 0x57;
 const XOR: u8 = 0xa7;
 const MOVE: u8 = 0xb7;
 const SUBTRACT: u8 = 0x17;
+const SHIFT_RIGHT: u8 = 0x77;
 /// Operand is a register, not a constant.
 const REGISTER: u8 = 0x08;
 
@@ -133,6 +134,11 @@ impl Assembler {
     /// `to &= constant`
     pub(super) fn and(&mut self, to: Register, constant: i32) {
         self.emit(AND, to, 0, 0, constant);
+    }
+
+    /// `to >>= constant`
+    pub(super) fn shift_right(&mut self, to: Register, constant: i32) {
+        self.emit(SHIFT_RIGHT, to, 0, 0, constant);
     }
 
     /// `to ^= constant`

@@ -18,7 +18,7 @@ const DESTINATION: i16 = 30;
 const DESTINATION_PORT: i16 = 36;
 const HEADERS: i32 = 42;
 
-/// An XDP program on an interface that counts the UDP datagrams to one address and port, and drops them. All
+/// An XDP program on an interface that counts the UDP datagrams to one address, and one of its ports or any, and drops them. All
 /// else passes. Detached when dropped.
 #[derive(Debug)]
 pub struct Counter {
@@ -31,7 +31,12 @@ impl Counter {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if there is no such interface or the kernel refuses.
-    pub fn attach(namespace: &Namespace, interface: &str, address: Ipv4Addr, port: u16) -> Result<Self> {
+    pub fn attach(
+        namespace: &Namespace,
+        interface: &str,
+        address: Ipv4Addr,
+        port: Option<u16>,
+    ) -> Result<Self> {
         let count = Words::new().during("make a map")?;
         let code = program(count.descriptor(), address, port);
         let program = syscall::load(&code).during("load the counter's program")?;
@@ -52,7 +57,7 @@ impl Counter {
     }
 }
 
-fn program(count: i32, address: Ipv4Addr, port: u16) -> Vec<[u8; 8]> {
+fn program(count: i32, address: Ipv4Addr, port: Option<u16>) -> Vec<[u8; 8]> {
     use Register::{R1, R2, R3, R4, R5};
     let mut asm = Assembler::default();
     let pass = asm.label();
@@ -62,7 +67,8 @@ fn program(count: i32, address: Ipv4Addr, port: u16) -> Vec<[u8; 8]> {
     asm.add(R4, HEADERS);
     asm.jump_if(R4, If::Greater, R3, pass);
     // Loads give bytes as they lie in memory, so constants have to be turned round on a little-endian machine.
-    for (offset, value) in [(ETHERTYPE, 0x0800), (DESTINATION_PORT, port)] {
+    let port = port.map(|port| (DESTINATION_PORT, port));
+    for (offset, value) in port.into_iter().chain([(ETHERTYPE, 0x0800)]) {
         asm.load(Width::Half, R5, R2, offset);
         asm.jump_if_constant(
             R5,

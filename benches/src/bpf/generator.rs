@@ -32,8 +32,9 @@ const ETHERNET: usize = 14;
 const IPV4: usize = 20;
 const UDP: usize = 8;
 const SOURCE_PORT: usize = ETHERNET + IPV4;
-/// First bytes of payload: the complement of the source port, so that the checksum is the same for all flows.
-const COMPLEMENT: usize = SOURCE_PORT + UDP;
+const DESTINATION_PORT: usize = SOURCE_PORT + 2;
+/// First bytes of payload: the complements of the ports, so that the checksum is the same for all flows.
+const COMPLEMENTS: usize = SOURCE_PORT + UDP;
 
 /// Runs of the program at most: minutes.
 const RUNS: u32 = 1 << 31;
@@ -61,8 +62,21 @@ pub struct Flow {
 pub struct Load {
     /// Datagrams per second, at least 1; as many as possible if empty.
     pub rate: Option<u32>,
-    /// Flows, in turn: source ports from the first on. A power of two, at most 32,768.
-    pub flows: u16,
+    /// Source ports, in turn, from the first on. A power of two, at most 32,768.
+    pub sources: u16,
+    /// Destination ports, each for one turn of the source ports, from the first on. A power of two, at most 32,768.
+    pub destinations: u16,
+}
+
+impl Default for Load {
+    /// As many as possible, in one flow.
+    fn default() -> Self {
+        Self {
+            rate: None,
+            sources: 1,
+            destinations: 1,
+        }
+    }
 }
 
 /// The generator.
@@ -83,7 +97,7 @@ impl Generator {
     pub fn new(namespace: &Namespace, interface: &str, flow: &Flow, load: &Load) -> Result<Self> {
         let state = Words::new().during("make a map")?;
         let frame = frame(flow);
-        let code = program(state.descriptor(), &frame, flow.ports.0, load);
+        let code = program(state.descriptor(), &frame, flow.ports, load);
         let program = syscall::load(&code).during("load the generator's program")?;
         let interface =
             namespace.run(|| if_nametoindex(interface).during(format!("find interface {interface}")))?;
@@ -182,6 +196,7 @@ fn frame(flow: &Flow) -> [u8; FRAME] {
     udp[2..4].copy_from_slice(&flow.ports.1.to_be_bytes());
     udp[4..6].copy_from_slice(&length);
     udp[UDP..UDP + 2].copy_from_slice(&(!flow.ports.0).to_be_bytes());
+    udp[UDP + 2..UDP + 4].copy_from_slice(&(!flow.ports.1).to_be_bytes());
     let mut pseudo = [0, 17, length[0], length[1], 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
     pseudo[4..8].copy_from_slice(&source.octets());
     pseudo[8..12].copy_from_slice(&destination.octets());
@@ -205,7 +220,7 @@ fn sum(bytes: &[u8]) -> u16 {
     ((sum >> 16) + sum) as u16
 }
 
-fn program(state: i32, frame: &[u8; FRAME], first_port: u16, load: &Load) -> Vec<[u8; 8]> {
+fn program(state: i32, frame: &[u8; FRAME], first_ports: (u16, u16), load: &Load) -> Vec<[u8; 8]> {
     use Register::{R0, R1, R2, R3, R4, R5, R6, R7};
     let mut asm = Assembler::default();
     let drop = asm.label();
@@ -242,13 +257,27 @@ fn program(state: i32, frame: &[u8; FRAME], first_port: u16, load: &Load) -> Vec
         asm.set_double(R1, word);
         asm.store(Width::Double, R2, (index * 8) as i16, R1);
     }
-    if load.flows > 1 {
-        asm.and(R5, i32::from(load.flows) - 1);
-        asm.add(R5, first_port.into());
-        asm.big_endian_half(R5);
-        asm.store(Width::Half, R2, SOURCE_PORT as i16, R5);
-        asm.xor(R5, 0xffff);
-        asm.store(Width::Half, R2, COMPLEMENT as i16, R5);
+    let turns = [
+        (SOURCE_PORT, COMPLEMENTS, 0, load.sources, first_ports.0),
+        (
+            DESTINATION_PORT,
+            COMPLEMENTS + 2,
+            load.sources.ilog2(),
+            load.destinations,
+            first_ports.1,
+        ),
+    ];
+    for (port, complement, shift, ports, first) in turns {
+        if ports > 1 {
+            asm.copy(R1, R5);
+            asm.shift_right(R1, shift.cast_signed());
+            asm.and(R1, i32::from(ports) - 1);
+            asm.add(R1, first.into());
+            asm.big_endian_half(R1);
+            asm.store(Width::Half, R2, port as i16, R1);
+            asm.xor(R1, 0xffff);
+            asm.store(Width::Half, R2, complement as i16, R1);
+        }
     }
     asm.answer(Verdict::Transmit);
     asm.place(drop);
@@ -270,8 +299,10 @@ mod tests {
         let mut frame = frame(&flow);
         assert_eq!(sum(&frame[ETHERNET..ETHERNET + IPV4]), 0xffff);
         for port in [1024_u16, 1025, 5000, 33_791] {
-            frame[SOURCE_PORT..SOURCE_PORT + 2].copy_from_slice(&port.to_be_bytes());
-            frame[COMPLEMENT..COMPLEMENT + 2].copy_from_slice(&(!port).to_be_bytes());
+            for (at, port) in [(SOURCE_PORT, port), (DESTINATION_PORT, port ^ 0x55)] {
+                frame[at..at + 2].copy_from_slice(&port.to_be_bytes());
+                frame[at + UDP..at + UDP + 2].copy_from_slice(&(!port).to_be_bytes());
+            }
             let mut summed = vec![0, 17];
             summed.extend_from_slice(&frame[ETHERNET + IPV4 + 4..ETHERNET + IPV4 + 6]);
             summed.extend_from_slice(&frame[ETHERNET + 12..]);
