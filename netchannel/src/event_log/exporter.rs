@@ -140,9 +140,7 @@ mod tests {
         sets
     }
 
-    /// Over UDP one may get lost, and a collector may start later (RFC 7011 section 8.4).
-    #[test]
-    fn templates_are_sent_at_the_start_and_at_intervals() {
+    fn exporter_and_collector() -> (Exporter, UdpSocket) {
         let collector = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         collector.set_nonblocking(true).unwrap();
         let settings = Ipfix {
@@ -151,7 +149,14 @@ mod tests {
             template_interval: Duration::from_secs(60),
             message_size: 512,
         };
-        let mut exporter = Exporter::open("internet", 1, &settings).unwrap();
+        let exporter = Exporter::open("internet", 1, &settings).unwrap();
+        (exporter, collector)
+    }
+
+    /// Over UDP one may get lost, and a collector may start later (RFC 7011 section 8.4).
+    #[test]
+    fn templates_are_sent_at_the_start_and_at_intervals() {
+        let (mut exporter, collector) = exporter_and_collector();
         let mut received = |seconds| {
             exporter.tick(Time::from_secs(seconds), SystemTime::now());
             exporter.flush(SystemTime::now());
@@ -172,15 +177,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_told_once() {
-        let collector = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        collector.set_nonblocking(true).unwrap();
-        let settings = Ipfix {
-            collector: collector.local_addr().unwrap(),
-            observation_domain: 7,
-            template_interval: Duration::from_secs(60),
-            message_size: 512,
-        };
-        let mut exporter = Exporter::open("internet", 1, &settings).unwrap();
+        let (mut exporter, collector) = exporter_and_collector();
         let mut told = |lost| {
             exporter.lost(lost);
             exporter.flush(SystemTime::now());
