@@ -7,7 +7,7 @@ use super::translate::{Rewrite, Side};
 use super::{
     Delivery, Filtering, Leaving, Nat, Sender, Target, apply, not_translated, one_to_one, pass_if_local,
 };
-use crate::dispatch::{Context, Undelivered};
+use crate::dispatch::{Context, Departure, Undelivered};
 use crate::drop_reason::DropReason;
 use crate::packet::Packet;
 use crate::time::Time;
@@ -190,18 +190,10 @@ impl Nat {
             (None, Target::Mapping(mapping)) => self.table.mappings.get(mapping).inside,
             (None, Target::Forward(inside)) => inside,
         };
-        let Some(leaving) = self.leave(packet, session, Direction::Inbound, destination.address, context)
-        else {
+        let leaving = self.leave_inside(packet, session, destination.address, context);
+        let Some((mut packet, departure)) = leaving else {
             return;
         };
-        let Leaving {
-            mut packet,
-            departure,
-            crosses,
-        } = leaving;
-        if !crosses {
-            return context.drop(packet, DropReason::NatNotInside);
-        }
         let session = match session {
             Some(session) => Some(session),
             None => match self.open_inbound(target, &tuple, now) {
@@ -227,6 +219,26 @@ impl Nat {
         };
         apply(&inbound, &mut packet, tuple.protocol, Side::Destination);
         self.send(packet, &departure, context);
+    }
+
+    /// Finds the way to an inside host. `None` if there is none now, and the packet was taken care of.
+    pub(super) fn leave_inside(
+        &mut self,
+        packet: Packet,
+        session: Option<u32>,
+        inside: Ipv4Addr,
+        context: &mut Context<'_>,
+    ) -> Option<(Packet, Departure)> {
+        let Leaving {
+            packet,
+            departure,
+            crosses,
+        } = self.leave(packet, session, Direction::Inbound, inside, context)?;
+        if crosses {
+            return Some((packet, departure));
+        }
+        context.drop(packet, DropReason::NatNotInside);
+        None
     }
 
     /// Opens the session of a packet that was admitted without one. UDP goes on without where inbound packets must not keep the mapping

@@ -9,9 +9,9 @@ use crate::dispatch::{Context, Departure};
 use crate::packet::{Fragment, Packet, Transport};
 
 impl Nat {
-    /// Translates a packet, and returns the way out that it may be sent on, once its identification is right. `None` if the packet, which is unchanged then, has to go the long
-    /// way: of its session nothing is known, or no way out; it is between inside hosts; it opens or ends a connection; it is a fragment, too
-    /// big, or its time to live is over.
+    /// Translates a packet, and returns the way out that it may be sent on, once its identification is right. `None` if the packet, which is
+    /// unchanged then, has to go the long way: of its session nothing is known, or no way out; it is between inside hosts; it opens or ends
+    /// a connection; it is a fragment, too big, or its time to live is over.
     #[inline(always)]
     pub(super) fn translate_known(
         &mut self,

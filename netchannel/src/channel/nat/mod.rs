@@ -33,6 +33,7 @@ mod listing;
 mod mapping;
 mod one_to_one;
 mod outbound;
+mod peers;
 mod pool;
 mod ports;
 mod refusals;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::flow::{Direction, Endpoint, Kind, Tuple};
 use super::translate::{Side, replace_address};
-use super::{Leaving, Nat, Sender, apply};
+use super::{Nat, Sender, apply};
 use crate::dispatch::{Context, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
@@ -195,17 +195,9 @@ impl Nat {
             Ok(sender) => sender,
             Err(reason) => return self.refuse(packet, reason, context),
         };
-        let Some(leaving) = self.leave(packet, None, Direction::Inbound, to, context) else {
+        let Some((mut packet, departure)) = self.leave_inside(packet, None, to, context) else {
             return;
         };
-        let Leaving {
-            mut packet,
-            departure,
-            crosses,
-        } = leaving;
-        if !crosses {
-            return context.drop(packet, DropReason::NatNotInside);
-        }
         self.table.touch(sender, Direction::Outbound, tuple.flags, now);
         let outbound = self.table.session(sender).rewrite(Direction::Outbound);
         apply(outbound, &mut packet, tuple.protocol, Side::Source);

@@ -9,11 +9,12 @@ use std::ops::Range;
 
 use rand::rngs::StdRng;
 
-use super::chain::{Chains, NONE};
+use super::chain::Chains;
 use super::events::EndReason;
 use super::flow::{Direction, Endpoint, Protocol, Tuple};
 use super::index::Index;
 use super::mapping::{Mapping, Mappings};
+use super::peers::Peers;
 use super::session::{Cookie, Lifetimes, Phase, Session};
 use super::settings::{Filtering, NatSettings};
 use super::slab::Slab;
@@ -43,23 +44,6 @@ impl Hash for SessionKey {
         state.write_u64(u64::from(self.mapping) << 32 | u64::from(self.remote.address.to_bits()));
         state.write_u16(self.remote.port);
     }
-}
-
-struct PeerKey {
-    mapping: u32,
-    address: Ipv4Addr,
-}
-
-impl Hash for PeerKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(u64::from(self.mapping) << 32 | u64::from(self.address.to_bits()));
-    }
-}
-
-/// The sessions of each mapping with each outside address, the first of each by its key; kept only if filtering asks for it.
-struct Peers {
-    first: Index,
-    chains: Chains,
 }
 
 /// A packet whose session was noted, and that neither opens nor ends a connection.
@@ -101,10 +85,7 @@ impl Table {
             chains: Chains::with_capacity(limit),
             peers: settings
                 .may_filter_by(Filtering::AddressDependent)
-                .then(|| Peers {
-                    first: Index::for_entries(limit),
-                    chains: Chains::with_capacity(limit),
-                }),
+                .then(|| Peers::for_sessions(limit)),
             wheel: Wheel::with_capacity(limit),
             lifetimes: Lifetimes::from(&settings.timeouts),
             ways: Ways::default(),
@@ -330,7 +311,8 @@ impl Table {
     /// Whether a mapping has a session with this outside address, at any port. Only for filtering that asks for it. O(1).
     pub(super) fn knows_peer(&mut self, mapping: u32, address: Ipv4Addr, now: Time) -> bool {
         for _ in 0..self.lookup_may_close() {
-            let Some(first) = self.first_of_peer(mapping, address) else {
+            let peers = self.peers.as_ref();
+            let Some(first) = peers.and_then(|peers| peers.first(&self.sessions, mapping, address)) else {
                 return false;
             };
             if self.if_alive(first, now).is_some() {
@@ -339,14 +321,6 @@ impl Table {
             self.clearing = self.clearing.saturating_sub(1);
         }
         false
-    }
-
-    fn first_of_peer(&self, mapping: u32, address: Ipv4Addr) -> Option<u32> {
-        let peers = self.peers.as_ref()?;
-        peers.first.find(&PeerKey { mapping, address }, |index| {
-            let session = self.sessions.get(index);
-            session.mapping == mapping && session.remote.address == address
-        })
     }
 
     /// Opens a session for a packet from inside, and a mapping if the inside endpoint has none, which filters so.
@@ -448,8 +422,8 @@ impl Table {
         let needs_peers = owner.filtering == Some(Filtering::AddressDependent);
         self.mappings.hosts.add_session(host);
         self.by_key.insert(&SessionKey { mapping, remote }, index);
-        if needs_peers {
-            self.add_peer(mapping, remote.address, index);
+        if needs_peers && let Some(peers) = &mut self.peers {
+            peers.add(&self.sessions, index);
         }
         self.wheel.insert(index, deadline, now);
         index
@@ -471,8 +445,10 @@ impl Table {
         self.chains.remove(&mut owner.first_session, index);
         owner.sessions -= 1;
         let (host, is_last) = (owner.host, owner.sessions == 0);
-        if owner.filtering == Some(Filtering::AddressDependent) {
-            self.remove_peer(mapping, remote.address, index);
+        if owner.filtering == Some(Filtering::AddressDependent)
+            && let Some(peers) = &mut self.peers
+        {
+            peers.remove(&self.sessions, index);
         }
         self.mappings.hosts.remove_session(host);
         if is_last {
@@ -497,37 +473,6 @@ impl Table {
             }
         }
         None
-    }
-
-    /// Puts a session in front of those with the same outside address.
-    fn add_peer(&mut self, mapping: u32, address: Ipv4Addr, index: u32) {
-        let first = self.first_of_peer(mapping, address);
-        let Some(peers) = &mut self.peers else { return };
-        let key = PeerKey { mapping, address };
-        let mut head = first.unwrap_or(NONE);
-        peers.chains.push(&mut head, index);
-        match first {
-            Some(first) => {
-                peers.first.replace(&key, first, index);
-            }
-            None => peers.first.insert(&key, index),
-        }
-    }
-
-    /// Takes a session out of those with the same outside address.
-    fn remove_peer(&mut self, mapping: u32, address: Ipv4Addr, index: u32) {
-        let first = self.first_of_peer(mapping, address);
-        let (Some(first), Some(peers)) = (first, &mut self.peers) else {
-            return;
-        };
-        let key = PeerKey { mapping, address };
-        let mut head = first;
-        peers.chains.remove(&mut head, index);
-        if head == NONE {
-            peers.first.remove(&key, first);
-        } else if head != first {
-            peers.first.replace(&key, first, head);
-        }
     }
 
     /// A packet of the session was sent on.
