@@ -4,10 +4,12 @@ mod common;
 
 use std::time::Duration;
 
+use classifier::Rule;
 use common::*;
 use etherparse::{Icmpv4Type, Icmpv6Type, SlicedPacket, TransportSlice};
 use netchannel::channel::ChannelId;
-use netchannel::dispatch::RuleSet;
+use netchannel::dispatch::dimensions::Ipv4Dimensions;
+use netchannel::dispatch::{Action, RuleCounters, RuleNumber, RuleSet};
 use netchannel::drop_reason::DropReason;
 use netchannel::packet::{Headers, VlanTags};
 
@@ -308,6 +310,39 @@ fn new_rules_decide_flows_that_are_already_known() {
     test.dispatcher.set_rules(RuleSet::new(DROP));
     assert!(test.out(&sent).is_empty());
     assert_eq!(test.dispatcher.flows().len(), 1);
+}
+
+#[test]
+fn flows_of_former_rules_end_without_a_packet_and_are_counted() {
+    let mut test = TestBox::new(FORWARD);
+    let action = Action {
+        rule: RuleNumber(7),
+        ..FORWARD.into()
+    };
+    let rules = |action| {
+        let mut rules = RuleSet::new(DROP);
+        rules.insert_ipv4(Rule::any::<Ipv4Dimensions>(1, action)).unwrap();
+        rules
+    };
+    test.dispatcher.set_rules(rules(action));
+    let sent = udp("10.0.0.2", "8.8.8.8", 64, b"?");
+    assert_eq!((test.out(&sent).len(), test.out(&sent).len()), (1, 1));
+    test.dispatcher.set_rules(RuleSet::new(DROP));
+    let generation = test.dispatcher.flows().generation();
+    while !test.dispatcher.flows().is_swept(generation) {
+        test.dispatcher.tick(test.now);
+    }
+    assert_eq!(test.dispatcher.flows().len(), 0);
+    let flows = test.dispatcher.flows_mut();
+    let census = flows.begin_census();
+    assert!(flows.take_census(census, usize::MAX).unwrap());
+    let counted = RuleCounters {
+        packets: 2,
+        bytes: 2 * sent.len() as u64,
+        flows: 1,
+        last_hit: test.now,
+    };
+    assert_eq!(flows.rule_counters(census, [RuleNumber(7)]), Ok(vec![counted]));
 }
 
 #[test]

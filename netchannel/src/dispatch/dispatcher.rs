@@ -27,6 +27,9 @@ pub const BURST: usize = 64;
 /// once.
 const AHEAD: usize = 16;
 
+/// Buckets of the flow table that a tick sweeps of flows of former rule sets: of 8 flows each, so it takes well under a millisecond.
+const SWEPT_BUCKETS: usize = 2048;
+
 /// What a dispatcher is made of.
 pub struct Parts {
     /// All interfaces; their ports are indices into `ports`.
@@ -112,15 +115,9 @@ impl Dispatcher {
                 interfaces: &interfaces,
             })?;
         }
-        let core = Core::new(
-            interfaces,
-            ports.len(),
-            pool,
-            FlowTable::new(flow_capacity),
-            network,
-            resolver,
-            kernel,
-        );
+        let mut flows = FlowTable::new(flow_capacity);
+        flows.reserve_rules(rules.rule_numbers());
+        let core = Core::new(interfaces, ports.len(), pool, flows, network, resolver, kernel);
         let transmit_drops = vec![0; ports.len()];
         Ok(Self {
             core,
@@ -335,16 +332,21 @@ impl Dispatcher {
     /// Lets time pass: timers of channels, packets that waited too long. Call it some ten times a second.
     pub fn tick(&mut self, now: Time) {
         self.settle(now);
+        if self.core.flows.needs_sweep() {
+            self.core.flows.sweep(SWEPT_BUCKETS);
+        }
         for entry in self.channels.entries() {
             entry.channel.tick(&mut Context::new(now, &mut self.core));
         }
         self.transmit(now);
     }
 
-    /// Replaces the rules: every flow is decided anew with its next packet.
+    /// Replaces the rules: every flow is decided anew with its next packet. Flows that have none are cleared away little by little;
+    /// [`FlowTable::is_swept`] says when no flow counts for a former rule any more.
     pub fn set_rules(&mut self, rules: RuleSet) {
-        self.rules = rules;
+        self.core.flows.reserve_rules(rules.rule_numbers());
         self.core.flows.invalidate();
+        self.rules = rules;
     }
 
     /// Reads from a channel's user side.
@@ -429,6 +431,11 @@ impl Dispatcher {
     /// The flow table.
     pub fn flows(&self) -> &FlowTable {
         &self.core.flows
+    }
+
+    /// The flow table, to have its rules' counters counted or reset.
+    pub fn flows_mut(&mut self) -> &mut FlowTable {
+        &mut self.core.flows
     }
 
     /// The interfaces.

@@ -6,6 +6,7 @@ use classifier::tuple::Tuple;
 use classifier::{Classifier, InsertError, Lookup, Rule};
 
 use super::dimensions::{Arrival, DIMENSIONS, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule};
+use super::rule_counters::RuleNumber;
 use crate::channel::ChannelId;
 use crate::interface::Role;
 
@@ -16,6 +17,8 @@ pub struct Action {
     pub channel: ChannelId,
     /// What the rule says to the channel about them, in the channel's own terms; 0 for nothing.
     pub parameter: u8,
+    /// The rule.
+    pub rule: RuleNumber,
 }
 
 impl From<ChannelId> for Action {
@@ -23,6 +26,7 @@ impl From<ChannelId> for Action {
         Self {
             channel,
             parameter: 0,
+            rule: RuleNumber::NONE,
         }
     }
 }
@@ -35,6 +39,8 @@ pub struct RuleSet {
     /// For packets from outside, tried before the others.
     answers: Tuple<Ipv4Dimensions, Action, DIMENSIONS>,
     otherwise: ChannelId,
+    /// Numbers of rules are below this.
+    rule_numbers: usize,
 }
 
 impl RuleSet {
@@ -45,6 +51,7 @@ impl RuleSet {
             ipv6: Tuple::new(),
             answers: Tuple::new(),
             otherwise,
+            rule_numbers: 0,
         }
     }
 
@@ -53,7 +60,8 @@ impl RuleSet {
     /// # Errors
     /// See [`InsertError`].
     pub fn insert_ipv4(&mut self, rule: Ipv4Rule<impl Into<Action>>) -> Result<(), InsertError> {
-        self.ipv4.insert(acting(rule)).map(drop)
+        let rule = self.acting(rule);
+        self.ipv4.insert(rule).map(drop)
     }
 
     /// Adds a rule for IPv6, behind those of the same priority.
@@ -61,7 +69,8 @@ impl RuleSet {
     /// # Errors
     /// See [`InsertError`].
     pub fn insert_ipv6(&mut self, rule: Ipv6Rule<impl Into<Action>>) -> Result<(), InsertError> {
-        self.ipv6.insert(acting(rule)).map(drop)
+        let rule = self.acting(rule);
+        self.ipv6.insert(rule).map(drop)
     }
 
     /// Adds a rule for what comes in by an outside interface, to be tried before all that are for both sides: a translator's answers
@@ -70,7 +79,8 @@ impl RuleSet {
     /// # Errors
     /// See [`InsertError`].
     pub fn insert_answer(&mut self, rule: Ipv4Rule<impl Into<Action>>) -> Result<(), InsertError> {
-        self.answers.insert(acting(rule)).map(drop)
+        let rule = self.acting(rule);
+        self.answers.insert(rule).map(drop)
     }
 
     /// Rules of all kinds.
@@ -104,12 +114,21 @@ impl RuleSet {
         };
         found.unwrap_or(self.otherwise.into())
     }
-}
 
-fn acting<W, const D: usize>(rule: Rule<W, D, impl Into<Action>>) -> Rule<W, D, Action> {
-    Rule {
-        ranges: rule.ranges,
-        priority: rule.priority,
-        action: rule.action.into(),
+    /// Numbers that rules have are below this.
+    pub(crate) fn rule_numbers(&self) -> usize {
+        self.rule_numbers
+    }
+
+    fn acting<W, const D: usize>(&mut self, rule: Rule<W, D, impl Into<Action>>) -> Rule<W, D, Action> {
+        let action = rule.action.into();
+        if action.rule != RuleNumber::NONE {
+            self.rule_numbers = self.rule_numbers.max(action.rule.0 as usize + 1);
+        }
+        Rule {
+            ranges: rule.ranges,
+            priority: rule.priority,
+            action,
+        }
     }
 }

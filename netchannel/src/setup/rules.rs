@@ -7,11 +7,11 @@ use classifier::{Range, Rule, Word};
 use super::{Claim, SetupError};
 use crate::channel::ChannelId;
 use crate::channel::nat::Filtering;
-use crate::config::{AddressRange, ChannelKind, Config, FieldRange, PortRange, RuleBox};
+use crate::config::{self, AddressRange, ChannelKind, Config, FieldRange, PortRange, RuleBox};
 use crate::dispatch::dimensions::{
     DIMENSIONS, FIELDS, FIRST, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule, WHOLE, dimension,
 };
-use crate::dispatch::{Action, Registry, RuleSet};
+use crate::dispatch::{Action, Registry, RuleNumber, RuleSet};
 
 /// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from inside
 /// behind the configured rules, from outside before those that do not say where packets come from; and for each rule that forwards, that what comes back is forwarded too if no
@@ -22,22 +22,39 @@ use crate::dispatch::{Action, Registry, RuleSet};
 pub fn rule_set(config: &Config, channels: &Registry, claims: &[Claim]) -> Result<RuleSet, SetupError> {
     let pass = find(channels, "pass")?;
     let mut rules = RuleSet::new(pass);
-    for rule_box in config.rule_boxes() {
-        let channel = find(channels, &rule_box.rule.channel)?;
-        insert(&mut rules, &rule_box, rule_box.rule.priority, channel)?;
+    for (number, rule) in numbered(config) {
+        let action = action(rule, number, channels)?;
+        for rule_box in rule.expand() {
+            insert(&mut rules, &rule_box, rule.priority, action)?;
+        }
     }
-    for rule_box in config.rule_boxes().filter(names_outside_hosts) {
-        let channel = find(channels, &rule_box.rule.channel)?;
-        for claim in claims {
-            insert_for_claim(&mut rules, &rule_box, channel, claim)?;
+    for (number, rule) in numbered(config) {
+        let action = action(rule, number, channels)?;
+        for rule_box in rule.expand().filter(names_outside_hosts) {
+            for claim in claims {
+                insert_for_claim(&mut rules, &rule_box, action, claim)?;
+            }
         }
     }
     claim(claims, &mut rules);
     for rule_box in config.rule_boxes().filter(|rule_box| forwards(config, rule_box)) {
-        let channel = find(channels, &rule_box.rule.channel)?;
-        insert(&mut rules, &way_back(rule_box), u32::MAX, channel)?;
+        let action = action(rule_box.rule, RuleNumber::NONE, channels)?;
+        insert(&mut rules, &way_back(rule_box), u32::MAX, action)?;
     }
     Ok(rules)
+}
+
+/// The configured rules, with their numbers.
+fn numbered(config: &Config) -> impl Iterator<Item = (RuleNumber, &config::Rule)> {
+    (0..).map(RuleNumber).zip(&config.rules)
+}
+
+fn action(rule: &config::Rule, number: RuleNumber, channels: &Registry) -> Result<Action, SetupError> {
+    Ok(Action {
+        channel: find(channels, &rule.channel)?,
+        parameter: rule.filtering.map_or(0, Filtering::parameter),
+        rule: number,
+    })
 }
 
 /// Gives translators what is sent to their addresses. They may share an address if their ports differ: what has no port goes to the
@@ -76,7 +93,7 @@ fn names_outside_hosts(rule_box: &RuleBox<'_>) -> bool {
 fn insert_for_claim(
     rules: &mut RuleSet,
     rule_box: &RuleBox<'_>,
-    channel: ChannelId,
+    action: Action,
     claim: &Claim,
 ) -> Result<(), SetupError> {
     let (mut first, mut last) = (*claim.addresses.start(), *claim.addresses.end());
@@ -92,7 +109,7 @@ fn insert_for_claim(
         to: Some(AddressRange::V4(first, last)),
         ..*rule_box
     };
-    let rule = ipv4_rule(&rule_box, rule_box.rule.priority, channel);
+    let rule = ipv4_rule(&rule_box, rule_box.rule.priority, action);
     rules.insert_answer(rule).map_err(|source| SetupError::Rule {
         position: rule_box.rule.position,
         source,
@@ -121,7 +138,7 @@ fn insert(
     rules: &mut RuleSet,
     rule_box: &RuleBox<'_>,
     priority: u32,
-    channel: ChannelId,
+    action: Action,
 ) -> Result<(), SetupError> {
     let in_the_file = |source| SetupError::Rule {
         position: rule_box.rule.position,
@@ -129,12 +146,12 @@ fn insert(
     };
     if rule_box.rule.ipv4 {
         rules
-            .insert_ipv4(ipv4_rule(rule_box, priority, channel))
+            .insert_ipv4(ipv4_rule(rule_box, priority, action))
             .map_err(in_the_file)?;
     }
     if rule_box.rule.ipv6 {
         rules
-            .insert_ipv6(ipv6_rule(rule_box, priority, channel))
+            .insert_ipv6(ipv6_rule(rule_box, priority, action))
             .map_err(in_the_file)?;
     }
     Ok(())
@@ -146,9 +163,8 @@ fn find(channels: &Registry, name: &str) -> Result<ChannelId, SetupError> {
         .ok_or_else(|| SetupError::NoChannel(name.to_owned()))
 }
 
-fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv4Rule<Action> {
-    let parameter = rule_box.rule.filtering.map_or(0, Filtering::parameter);
-    let mut rule = Rule::any::<Ipv4Dimensions>(priority, Action { channel, parameter });
+fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv4Rule<Action> {
+    let mut rule = Rule::any::<Ipv4Dimensions>(priority, action);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
@@ -162,8 +178,8 @@ fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv4R
     rule
 }
 
-fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, channel: ChannelId) -> Ipv6Rule<ChannelId> {
-    let mut rule = Rule::any::<Ipv6Dimensions>(priority, channel);
+fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv6Rule<Action> {
+    let mut rule = Rule::any::<Ipv6Dimensions>(priority, action);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
@@ -266,12 +282,16 @@ mod tests {
     }
 
     fn decide(rules: &RuleSet, headers: &Headers, role: Role) -> ChannelId {
+        decide_by(rules, headers, role).channel
+    }
+
+    fn decide_by(rules: &RuleSet, headers: &Headers, role: Role) -> Action {
         let arrival = Arrival {
             frame: &[],
             headers,
             interface: InterfaceId(u16::from(role == Role::Outside)),
         };
-        rules.decide(&arrival, role).channel
+        rules.decide(&arrival, role)
     }
 
     #[test]
@@ -299,6 +319,28 @@ mod tests {
         assert_eq!(decide("192.0.2.1", 81, "10.0.0.2", 5000), pass);
         assert_eq!(decide("203.0.113.1", 81, "198.51.100.7", 5000), drop);
         assert_eq!(decide("fd00::1", 80, "fd00::2", 5000), pass);
+    }
+
+    #[test]
+    fn actions_name_the_rule_that_decided() {
+        let config = Config::parse(TEXT, "test.toml").unwrap();
+        let mut channels = Registry::new();
+        let drop = channels.register("drop", Box::new(Drop)).unwrap();
+        channels.register("pass", Box::new(Pass)).unwrap();
+        channels.register("routed", Box::new(Forward)).unwrap();
+        let rules = rule_set(&config, &channels, &[claimed(drop, &[])]).unwrap();
+        let rule = |source, source_port, destination, destination_port| {
+            let headers = headers(source, source_port, destination, destination_port);
+            decide_by(&rules, &headers, Role::Outside).rule
+        };
+        assert_eq!(rule("10.0.0.2", 5000, "192.0.2.1", 80), RuleNumber(0));
+        assert_eq!(rule("192.0.2.66", 80, "10.0.0.2", 5000), RuleNumber(1));
+        // To a translator's address, but from where a rule says.
+        assert_eq!(rule("192.0.2.66", 80, "198.51.100.7", 5000), RuleNumber(1));
+        // A way back, a translator's answer, and what no rule matches.
+        assert_eq!(rule("192.0.2.1", 80, "10.0.0.2", 5000), RuleNumber::NONE);
+        assert_eq!(rule("203.0.113.1", 80, "198.51.100.7", 5000), RuleNumber::NONE);
+        assert_eq!(rule("fd00::1", 80, "fd00::2", 5000), RuleNumber::NONE);
     }
 
     const SHARING: &str = r#"

@@ -116,8 +116,8 @@ pub fn to_wan(frame: &[u8]) -> Vec<u8> {
 /// A rule by which mappings that are opened towards this port filter so.
 pub fn towards(port: u16, filtering: Filtering) -> Ipv4Rule<Action> {
     let action = Action {
-        channel: NAT,
         parameter: filtering.parameter(),
+        ..NAT.into()
     };
     let mut rule = Rule::any::<Ipv4Dimensions>(1, action);
     rule.ranges[dimension::DESTINATION_PORT] = Range::exact(port.into());
