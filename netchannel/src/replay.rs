@@ -222,7 +222,7 @@ fn dispatcher(
     )?;
     let claims = channels.claims.clone();
     let channels = channels.register().map_err(SetupError::from)?;
-    let rules = setup::rule_set(config, &channels, &claims)?;
+    let rules = setup::rule_set(config, &config.rules, &channels, &claims)?;
     let interfaces = config
         .interfaces
         .iter()

@@ -33,7 +33,7 @@ fn test_box() -> TestBox {
     for (name, channel) in all {
         channels.register(name, channel).unwrap();
     }
-    let rules = setup::rule_set(&config, &channels, &[]).unwrap();
+    let rules = setup::rule_set(&config, &config.rules, &channels, &[]).unwrap();
     TestBox::with(channels, rules)
 }
 

@@ -37,7 +37,7 @@ fn with_rules(rules: &str) -> TestBox {
     channels.register("drop", Box::new(Drop)).unwrap();
     channels.register("pass", Box::new(Pass)).unwrap();
     channels.register("forward", Box::new(Forward)).unwrap();
-    let rules = setup::rule_set(&config, &channels, &[]).unwrap();
+    let rules = setup::rule_set(&config, &config.rules, &channels, &[]).unwrap();
     TestBox::with(channels, rules)
 }
 

@@ -8,9 +8,10 @@ use toml::Spanned;
 use super::error::{Position, Source};
 use super::interface::KnownInterfaces;
 use super::nat::{self, Externals, Nat};
-use super::schema::{self, nearest};
-use super::section::{Section, one_of, quoted};
+use super::schema;
+use super::section::Section;
 use crate::channel::nat::{MappingBehavior, PerProtocol};
+use crate::text::quoted;
 
 /// Channels that always exist and can not be defined: `drop` drops, `pass` hands to the kernel.
 pub const RESERVED_CHANNELS: [&str; 2] = ["drop", "pass"];
@@ -158,24 +159,5 @@ fn refuse_nat_keys(table: &Section<'_, '_>, kind: &str, source: &mut Source<'_>)
                 format!("a {kind} channel has no such key; expected it in a nat channel only"),
             );
         }
-    }
-}
-
-/// Says which channels there are, for a name that is none.
-pub(super) fn unknown_channel(name: &str, known: &KnownChannels) -> String {
-    let mut names: Vec<&str> = known
-        .keys()
-        .map(String::as_str)
-        .chain(RESERVED_CHANNELS)
-        .collect();
-    names.sort_unstable();
-    let near = nearest(name, names.iter().copied());
-    match near {
-        Some(near) => format!("{} is not a channel, did you mean \"{near}\"?", quoted(name)),
-        None => format!(
-            "{} is not a channel; expected {}",
-            quoted(name),
-            one_of(names.iter().take(20))
-        ),
     }
 }

@@ -174,6 +174,10 @@ impl<'t> Source<'t> {
         }
     }
 
+    pub(super) fn file(&self) -> &'t Path {
+        self.file
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }

@@ -7,8 +7,10 @@ use toml::Spanned;
 
 use super::error::{Position, Source};
 use super::schema;
-use super::section::{Section, quoted};
-use super::value::{self, PREFIX_EXPECTED};
+use super::section::Section;
+use super::value;
+use crate::rules::PREFIX_EXPECTED;
+use crate::text::quoted;
 
 /// The longest name of a kernel interface, in bytes (`IFNAMSIZ` less its final zero).
 pub const MAX_INTERFACE_NAME: usize = 15;

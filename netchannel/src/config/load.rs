@@ -8,10 +8,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::channel::KnownChannels;
 use super::error::{ConfigError, Source};
-use super::rule::Rule;
 use super::schema;
-use super::section::{Section, quoted};
+use super::section::Section;
 use super::{Config, channel, interface, replay, rule, settings};
+use crate::rules::RuleList;
+use crate::text::quoted;
 
 /// The longest file that is read, in bytes.
 pub const MAX_FILE_SIZE: u64 = 16 << 20;
@@ -112,12 +113,7 @@ fn read(file: &Path, text: &str) -> Result<Config, ConfigError> {
     let settings = settings::read(&top, tables, source);
     let (interfaces, known_interfaces) = interface::read(&top, source);
     let (channels, mut known_channels) = channel::read(&top, &known_interfaces, source);
-    let rules = rule::read(
-        &top,
-        &mut known_channels,
-        (&interfaces, &known_interfaces),
-        source,
-    );
+    let rules = rule::read(&top, &mut known_channels, &known_interfaces, source);
     let replay = replay::read(&top, &interfaces, &known_interfaces, source);
     warn(&rules, &known_channels, source);
     if source.has_errors() {
@@ -139,7 +135,7 @@ fn read(file: &Path, text: &str) -> Result<Config, ConfigError> {
 }
 
 /// Reports what can be used but does nothing.
-fn warn(rules: &[Rule], channels: &KnownChannels, source: &mut Source<'_>) {
+fn warn(rules: &RuleList, channels: &KnownChannels, source: &mut Source<'_>) {
     if rules.is_empty() {
         source.warning(&(0..0), "", "no [[rule]]: every packet goes to the kernel");
     }

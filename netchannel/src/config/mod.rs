@@ -34,7 +34,6 @@
 
 mod channel;
 mod error;
-mod expand;
 mod field;
 mod interface;
 mod load;
@@ -53,18 +52,16 @@ mod value;
 
 use std::path::PathBuf;
 
+use crate::rules::RuleList;
+
 pub use channel::{Channel, ChannelKind, RESERVED_CHANNELS};
 pub use error::{ConfigError, MAX_PROBLEMS, Position, Problem};
-pub use expand::RuleBox;
-pub use field::{FieldRange, RuleFields};
 pub use interface::{Interface, MAX_INTERFACE_NAME, MAX_INTERFACES, Role, XdpMode, ZeroCopy};
 pub use load::MAX_FILE_SIZE;
 pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
-pub use ports::PortRange;
 pub use replay::ReplayInterface;
-pub use rule::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, Rule};
 pub use settings::{Control, FRAME_SIZE, FlowTable, LONGEST_TAKEOVER, Memory, Rings, State};
-pub use value::{AddressRange, parse_duration};
+pub use value::parse_duration;
 
 /// A configuration that was found consistent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +83,7 @@ pub struct Config {
     /// The channels, in the order of the file, names unique; `drop` and `pass` exist besides them.
     pub channels: Vec<Channel>,
     /// The rules, the first to be tried first: by priority number, then in the order of the file.
-    pub rules: Vec<Rule>,
+    pub rules: RuleList,
     /// What the kernel would tell of each interface, for replaying captures; in the order of `interfaces`.
     pub replay: Vec<ReplayInterface>,
     /// What can be used but is probably not meant.
@@ -94,6 +91,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// The names of the interfaces, in the order of the file.
+    pub fn interface_names(&self) -> Vec<&str> {
+        self.interfaces
+            .iter()
+            .map(|interface| interface.name.as_str())
+            .collect()
+    }
+
     /// The interface of this name.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.name == name)

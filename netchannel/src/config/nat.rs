@@ -20,14 +20,16 @@ use toml::de::DeValue;
 use super::channel::{Channel, ChannelKind};
 use super::error::Source;
 use super::interface::{KnownInterfaces, Role};
-use super::ports::{PortRange, port_list};
+use super::ports::port_list;
 use super::schema;
-use super::section::{Section, as_integer, quoted, refuse};
+use super::section::{Section, as_integer, refuse};
 use super::value::{self, DURATION_EXPECTED, in_units};
 use crate::channel::nat::{
     Deterministic, Filtering, HIGHEST_WELL_KNOWN_PORT, Limits, MappingBehavior, OneToOne, PerProtocol,
     Pooling, PortBlocks, PortHold, Protocol, Refusal, SegmentSize,
 };
+use crate::rules::{PortRange, TOO_OPEN};
+use crate::text::quoted;
 
 /// What Linux takes for its own connections unless told otherwise (`net.ipv4.ip_local_port_range`).
 const KERNEL_PORTS: PortRange = PortRange {
@@ -51,10 +53,6 @@ const BEHAVIORS: [&str; 3] = [
     "address-dependent",
     "address-and-port-dependent",
 ];
-
-/// What is wrong with filtering that is.
-pub(super) const TOO_OPEN: &str = "lets in hosts that the mapping is not for, and answers to them would leave from another port; \
-                                   expected it at least as dependent as `mapping`";
 
 /// Which outside hosts may answer (RFC 4787 section 5).
 pub(super) const FILTERINGS: [(&str, Filtering); 3] = [
@@ -236,7 +234,7 @@ fn behaviors(
         source,
     );
     let filtering = per_protocol(table, "filtering", &schema::FILTERING, &FILTERINGS, source);
-    let too_open = |protocol| is_too_open(filtering[protocol], mapping[protocol]);
+    let too_open = |protocol| filtering[protocol].is_too_open(mapping[protocol]);
     if [Protocol::Tcp, Protocol::Udp].into_iter().any(too_open) {
         let span = table
             .key_span("filtering")
@@ -245,11 +243,6 @@ fn behaviors(
         source.error(&span, "filtering", TOO_OPEN);
     }
     (mapping, filtering)
-}
-
-/// Whether filtering lets in hosts that mappings are not for.
-pub(super) const fn is_too_open(filtering: Filtering, mapping: MappingBehavior) -> bool {
-    (filtering as u8) < mapping as u8
 }
 
 /// One word for all protocols, or a table with one for each; the first choice where nothing is said.

@@ -1,97 +1,28 @@
 //! Ports and ranges of ports.
 
-use std::fmt;
-
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::error::Source;
 use super::section::{Section, as_integer, describe};
-
-pub(super) const PORTS_EXPECTED: &str = "\"LOW-HIGH\" or a port, 0 to 65535";
-
-/// TCP or UDP ports, or ICMP identifiers, `first` to `last`, both included; `first <= last`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortRange {
-    /// The lowest port.
-    pub first: u16,
-    /// The highest port.
-    pub last: u16,
-}
-
-impl PortRange {
-    /// Every port.
-    pub const ANY: PortRange = PortRange {
-        first: 0,
-        last: u16::MAX,
-    };
-
-    /// How many ports, 1 to 65536.
-    pub fn count(&self) -> u32 {
-        u32::from(self.last) - u32::from(self.first) + 1
-    }
-
-    /// Whether a port is in the range.
-    pub fn contains(&self, port: u16) -> bool {
-        (self.first..=self.last).contains(&port)
-    }
-
-    /// Whether two ranges share a port.
-    pub fn overlaps(&self, other: &PortRange) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
-
-impl fmt::Display for PortRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            write!(f, "{}", self.first)
-        } else {
-            write!(f, "{}-{}", self.first, self.last)
-        }
-    }
-}
+use crate::rules::{PORTS_EXPECTED, PortRange, WrongValue};
 
 /// A port, or a range of ports in text.
 pub(super) fn one_port_range(value: &DeValue<'_>) -> Result<PortRange, String> {
-    let wrong = || {
+    if let DeValue::String(text) = value {
+        return text.parse().map_err(|wrong: WrongValue| wrong.0);
+    }
+    let port = as_integer(value).and_then(|number| u16::try_from(number).ok());
+    let port = port.ok_or_else(|| {
         format!(
             "{} is not a port range; expected {PORTS_EXPECTED}",
             describe(value)
         )
-    };
-    let port = |text: &str| {
-        let text = text.trim();
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse::<u16>().ok()).flatten()
-    };
-    let range = match value {
-        DeValue::String(text) => match text.split_once('-') {
-            None => port(text).map(|port| PortRange {
-                first: port,
-                last: port,
-            }),
-            Some((first, last)) => match (port(first), port(last)) {
-                (Some(first), Some(last)) => Some(PortRange { first, last }),
-                _ => None,
-            },
-        },
-        _ => as_integer(value)
-            .and_then(|number| u16::try_from(number).ok())
-            .map(|port| PortRange {
-                first: port,
-                last: port,
-            }),
-    };
-    let range = range.ok_or_else(wrong)?;
-    if range.first > range.last {
-        let PortRange { first, last } = range;
-        return Err(format!(
-            "{} runs backwards; expected \"{last}-{first}\"",
-            describe(value)
-        ));
-    }
-    Ok(range)
+    })?;
+    Ok(PortRange {
+        first: port,
+        last: port,
+    })
 }
 
 /// Ports of a key, none of them twice.

@@ -9,8 +9,9 @@ use toml::Spanned;
 use super::error::Source;
 use super::interface::{Interface, KnownInterfaces, Role};
 use super::schema;
-use super::section::{Section, one_of, quoted};
+use super::section::Section;
 use super::value;
+use crate::text::{one_of, quoted};
 
 /// RFC 7600: the address to send ICMP errors from where there is none of one's own.
 const DUMMY_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);

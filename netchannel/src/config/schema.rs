@@ -1,7 +1,7 @@
 //! The tables and keys that a file may hold, and what was meant by a key that is none of them.
 
-use super::section::quoted;
 use crate::dispatch::dimensions::FIELDS;
+use crate::text::{nearest, quoted};
 
 /// The keys that one kind of table may hold.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ pub(super) const IPFIX: Schema = Schema {
     ],
 };
 /// Keys of a rule besides those of the fields.
-const RULE_OWN_KEYS: [&str; 8] = [
+const RULE_OWN_KEYS: [&str; 9] = [
     "priority",
     "from",
     "to",
@@ -168,6 +168,7 @@ const RULE_OWN_KEYS: [&str; 8] = [
     "destination_ports",
     "channel",
     "filtering",
+    "comment",
 ];
 const RULE_KEYS: [&str; RULE_OWN_KEYS.len() + FIELDS.len()] = {
     let mut keys = [""; RULE_OWN_KEYS.len() + FIELDS.len()];
@@ -220,22 +221,6 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &REPLAY,
     &REPLAY_INTERFACE,
 ];
-
-/// The candidate that differs least from `word`, if one is near enough to have been meant.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    // The distance is quadratic in the length, and nothing that we know is that long.
-    if word.len() > 64 {
-        return None;
-    }
-    let word = word.to_lowercase().replace('-', "_");
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, &candidate.replace('-', "_"));
-    let near = candidates
-        .into_iter()
-        .map(|candidate| (distance(candidate), candidate));
-    let (distance, candidate) = near.min_by_key(|(distance, _)| *distance)?;
-    // A third of the word may differ, rounded up.
-    (distance <= word.chars().count().div_ceil(3)).then_some(candidate)
-}
 
 /// What to say of a key that a table does not have.
 pub(super) fn unknown_key(name: &str, schema: &Schema) -> String {

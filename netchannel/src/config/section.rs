@@ -1,13 +1,13 @@
 //! Reading one table of the file: known keys, kinds of values, and what to say when they are wrong.
 
-use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Source;
-use super::schema::{Schema, nearest, unknown_key};
+use super::schema::{Schema, unknown_key};
+use crate::text::{nearest, one_of, quoted};
 
 /// A value and its place in the file.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -285,24 +285,5 @@ pub(super) fn describe(value: &DeValue<'_>) -> String {
         DeValue::Datetime(value) => value.to_string(),
         DeValue::Array(_) => "a list".to_owned(),
         DeValue::Table(_) => "a table".to_owned(),
-    }
-}
-
-/// Text in quotes, cut when it is long.
-pub(super) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 60;
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("\"{}...\"", &text[..end]),
-        None => format!("\"{text}\""),
-    }
-}
-
-/// `"a", "b" or "c"`.
-pub(super) fn one_of<T: Display>(words: impl IntoIterator<Item = T>) -> String {
-    let mut words: Vec<String> = words.into_iter().map(|word| format!("\"{word}\"")).collect();
-    match (words.pop(), words.is_empty()) {
-        (None, _) => "nothing".to_owned(),
-        (Some(last), true) => last,
-        (Some(last), false) => format!("{} or {last}", words.join(", ")),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::schema::SCHEMAS;
 use super::*;
 use crate::channel::nat::{Filtering, PortBlocks};
+use crate::rules::Values;
 
 pub(super) const SAMPLE: &str = include_str!("../../../docs/netchannel.toml");
 
@@ -82,8 +83,14 @@ fn the_sample_gives_the_defaults_that_are_used() {
     let mut config = parse(SAMPLE).unwrap();
     // These two show a value where the default is none.
     with_defaults.replay[1].gateway = None;
-    for rule in with_defaults.rules.iter_mut().chain(&mut config.rules) {
-        rule.source_ports.clear();
+    for rule in with_defaults
+        .rules
+        .rules
+        .iter_mut()
+        .chain(&mut config.rules.rules)
+    {
+        rule.source_ports = Values::any();
+        rule.comment = None;
     }
     assert_eq!(with_defaults, config);
 }

@@ -1,124 +1,26 @@
 //! The kinds of values that the file holds: addresses, protocols, times.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::section::{as_integer, describe, quoted};
+use super::section::{as_integer, describe};
+use crate::rules::{self, ADDRESSES_EXPECTED, AddressRange, PREFIX_EXPECTED, WrongValue};
+use crate::text::quoted;
 
-/// Addresses of one family, first to last, both included; the first is not above the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AddressRange {
-    /// IPv4 addresses.
-    V4(Ipv4Addr, Ipv4Addr),
-    /// IPv6 addresses.
-    V6(Ipv6Addr, Ipv6Addr),
-}
-
-impl AddressRange {
-    /// Whether these are IPv4 addresses.
-    pub fn is_ipv4(&self) -> bool {
-        matches!(self, AddressRange::V4(..))
-    }
-
-    /// Whether an address is in the range.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self, address) {
-            (AddressRange::V4(first, last), IpAddr::V4(address)) => (first..=last).contains(&&address),
-            (AddressRange::V6(first, last), IpAddr::V6(address)) => (first..=last).contains(&&address),
-            _ => false,
-        }
-    }
-}
-
-impl From<IpNet> for AddressRange {
-    fn from(prefix: IpNet) -> Self {
-        match prefix {
-            IpNet::V4(prefix) => AddressRange::V4(prefix.network(), prefix.broadcast()),
-            IpNet::V6(prefix) => AddressRange::V6(prefix.network(), prefix.broadcast()),
-        }
-    }
-}
-
-impl From<IpAddr> for AddressRange {
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => AddressRange::V4(address, address),
-            IpAddr::V6(address) => AddressRange::V6(address, address),
-        }
-    }
-}
-
-impl fmt::Display for AddressRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AddressRange::V4(first, last) if first == last => write!(f, "{first}"),
-            AddressRange::V6(first, last) if first == last => write!(f, "{first}"),
-            AddressRange::V4(first, last) => write!(f, "{first}-{last}"),
-            AddressRange::V6(first, last) => write!(f, "{first}-{last}"),
-        }
-    }
-}
-
-/// Protocols that have ports at the start of their header, so that a rule may ask for ports.
-pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
-/// ICMP for IPv4.
-pub(super) const ICMP: u8 = 1;
-/// ICMP for IPv6.
-pub(super) const ICMPV6: u8 = 58;
-
-/// Names of IANA's protocol numbers that the file may use; any other is given as a number.
-pub(super) const PROTOCOLS: [(&str, u8); 12] = [
-    ("icmp", ICMP),
-    ("igmp", 2),
-    ("ipip", 4),
-    ("tcp", 6),
-    ("udp", 17),
-    ("dccp", 33),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmpv6", ICMPV6),
-    ("sctp", 132),
-    ("udplite", 136),
-];
-
-pub(super) const ADDRESSES_EXPECTED: &str = "a prefix, an address or a range \"FIRST-LAST\"";
-pub(super) const PREFIX_EXPECTED: &str = "a prefix, such as \"10.0.0.0/24\"";
 pub(super) const DURATION_EXPECTED: &str = "seconds, or text with units, such as \"90s\", \"5m\" or \"2h4m\"";
 
 /// A prefix, an address, or a range of addresses, in text.
 pub(super) fn addresses(value: &DeValue<'_>) -> Result<AddressRange, String> {
-    let wrong = |found: &str| format!("{found} is not an address; expected {ADDRESSES_EXPECTED}");
     let DeValue::String(text) = value else {
-        return Err(wrong(&describe(value)));
+        let found = describe(value);
+        return Err(format!(
+            "{found} is not an address; expected {ADDRESSES_EXPECTED}"
+        ));
     };
-    if text.contains('/') {
-        return prefix(value).map(AddressRange::from);
-    }
-    let parse = |text: &str| {
-        text.trim()
-            .parse::<IpAddr>()
-            .map_err(|_| wrong(&quoted(text.trim())))
-    };
-    let Some((first, last)) = text.split_once('-') else {
-        return parse(text).map(AddressRange::from);
-    };
-    match (parse(first)?, parse(last)?) {
-        (first, last) if first.is_ipv4() == last.is_ipv4() && first > last => Err(format!(
-            "{} runs backwards; expected \"{last}-{first}\"",
-            quoted(text)
-        )),
-        (IpAddr::V4(first), IpAddr::V4(last)) => Ok(AddressRange::V4(first, last)),
-        (IpAddr::V6(first), IpAddr::V6(last)) => Ok(AddressRange::V6(first, last)),
-        _ => Err(format!(
-            "{} mixes IPv4 and IPv6; expected one of them at both ends",
-            quoted(text)
-        )),
-    }
+    text.parse().map_err(|wrong: WrongValue| wrong.0)
 }
 
 /// An address of either family, in text.
@@ -146,65 +48,32 @@ pub(super) fn check_unicast(address: Ipv4Addr) -> Result<(), &'static str> {
 
 /// A prefix without host bits.
 pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
-    let prefix = interface_address(value, PREFIX_EXPECTED)?;
-    if prefix.addr() == prefix.network() {
-        return Ok(prefix);
-    }
-    let (meant, address) = (prefix.trunc(), prefix.addr());
-    Err(format!(
-        "{} has host bits set; expected the prefix \"{meant}\", or \"{address}/{}\" for the one address",
-        describe(value),
-        prefix.max_prefix_len()
-    ))
+    rules::prefix(prefix_text(value, PREFIX_EXPECTED)?)
 }
 
 /// An address with the length of its prefix.
 pub(super) fn interface_address(value: &DeValue<'_>, expected: &str) -> Result<IpNet, String> {
-    let wrong = |why: String| format!("{} {why}; expected {expected}", describe(value));
-    let Some(text) = value.as_str() else {
-        return Err(wrong("is not a prefix".to_owned()));
-    };
-    if let Ok(prefix) = text.parse() {
-        return Ok(prefix);
-    }
-    match text.split_once('/') {
-        None if text.parse::<IpAddr>().is_ok() => {
-            let longest = if text.contains(':') { 128 } else { 32 };
-            Err(format!(
-                "{} has no prefix length; expected for example \"{text}/{longest}\"",
-                quoted(text)
-            ))
-        }
-        Some((address, length)) if address.parse::<IpAddr>().is_ok() => {
-            let longest = if address.contains(':') { 128 } else { 32 };
-            Err(wrong(format!(
-                "has the prefix length {}, which is not 0 to {longest}",
-                quoted(length)
-            )))
-        }
-        _ => Err(wrong("is not a prefix".to_owned())),
-    }
+    rules::interface_address(prefix_text(value, expected)?, expected)
+}
+
+fn prefix_text<'v>(value: &'v DeValue<'_>, expected: &str) -> Result<&'v str, String> {
+    let text = value.as_str();
+    text.ok_or_else(|| format!("{} is not a prefix; expected {expected}", describe(value)))
 }
 
 /// A protocol by name or number.
 pub(super) fn protocol(value: &DeValue<'_>) -> Result<u8, String> {
-    let named = value.as_str().and_then(|text| {
-        let lower = text.to_ascii_lowercase();
-        let named = PROTOCOLS
-            .iter()
-            .find(|(name, _)| *name == lower)
-            .map(|(_, number)| *number);
-        named.or_else(|| text.parse().ok())
-    });
     let number = as_integer(value).and_then(|number| u8::try_from(number).ok());
-    named.or(number).ok_or_else(|| {
-        let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
-        format!(
-            "{} is not a protocol; expected one of {}, or a number, 0 to 255",
-            describe(value),
-            names.join(", ")
-        )
-    })
+    match (value, number) {
+        (DeValue::String(text), _) => rules::parse_protocol(text).map_err(|wrong| wrong.0),
+        (_, Some(number)) => Ok(number),
+        (_, None) => {
+            let found = describe(value);
+            Err(format!(
+                "{found} is not a protocol; expected a name or a number, 0 to 255"
+            ))
+        }
+    }
 }
 
 /// A time in whole seconds: a number, or text with the units d, h, m and s in this order.
@@ -298,10 +167,10 @@ mod tests {
     #[test]
     fn addresses_are_prefixes_addresses_or_ranges() {
         let range = |a: &str| addresses(&text(a)).map(|range| range.to_string());
-        assert_eq!(range("10.0.0.0/24").unwrap(), "10.0.0.0-10.0.0.255");
+        assert_eq!(range("10.0.0.0/24").unwrap(), "10.0.0.0/24");
         assert_eq!(range("10.0.0.7").unwrap(), "10.0.0.7");
         assert_eq!(range("10.0.0.7-10.0.1.9").unwrap(), "10.0.0.7-10.0.1.9");
-        assert_eq!(range("2001:db8::/127").unwrap(), "2001:db8::-2001:db8::1");
+        assert_eq!(range("2001:db8::/127").unwrap(), "2001:db8::/127");
         assert!(
             range("10.0.0.9-10.0.0.1")
                 .unwrap_err()

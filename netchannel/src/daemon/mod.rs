@@ -344,7 +344,13 @@ impl Daemon {
 
     fn set_interest(&self) -> Result<(), DaemonError> {
         let links = Arc::clone(&self.network.load().links);
-        let interest = setup::interest(&self.config, &self.layout, &links, &self.claims);
+        let interest = setup::interest(
+            &self.config,
+            &self.config.rules,
+            &self.layout,
+            &links,
+            &self.claims,
+        );
         self.xdp
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -199,7 +199,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     };
     let claims = channels.claims.clone();
     let channels = channels.register().map_err(setup::SetupError::from)?;
-    let rules = setup::rule_set(&config, &channels, &claims)?;
+    let rules = setup::rule_set(&config, &config.rules, &channels, &claims)?;
     let dispatcher = Dispatcher::new(Parts {
         partial_checksums: layout
             .devices

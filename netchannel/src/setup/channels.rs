@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use super::SetupError;
 use crate::channel::nat::{self, Filtering, NatSettings, PortScheme, PreparedNat, SharedFragments, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
-use crate::config::{self, ChannelKind, Config, External, PortRange, Role};
+use crate::config::{self, ChannelKind, Config, External, Role};
 use crate::dispatch::{NameTaken, Registry};
 use crate::event_log::Recorders;
 use crate::network::Links;
+use crate::rules::PortRange;
 
 /// Makes a channel. It is called on the thread that owns the channel then.
 pub type Factory = Box<dyn FnOnce() -> Box<dyn Netchannel> + Send>;
@@ -287,7 +288,7 @@ fn warn_of_inside(config: &Config, links: &Links, claims: &[Claim]) {
 
 /// What rules ask for in place of their channel's filtering.
 fn rule_filtering(config: &Config, channel: &str) -> Vec<Filtering> {
-    let rules = config.rules.iter().filter(|rule| rule.channel == channel);
+    let rules = config.rules.iter().filter(|rule| *rule.channel == *channel);
     let mut filterings: Vec<Filtering> = rules.filter_map(|rule| rule.filtering).collect();
     filterings.sort_unstable_by_key(|filtering| filtering.parameter());
     filterings.dedup();

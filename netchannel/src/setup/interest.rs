@@ -6,13 +6,21 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets};
 
 use super::{Claim, Layout};
-use crate::config::{self, AddressRange, ChannelKind, Config, Role, Rule};
+use crate::config::{self, ChannelKind, Config, Role};
 use crate::network::{Link, Links};
+use crate::rules::{AddressRange, Families, Rule, RuleList};
 use crate::xdp::{ExternalPrefix, Interest, LogicalInterface};
 
 /// Works out what user space wants: on inside interfaces what comes from the prefixes that they serve, everywhere what is sent to
 /// the translators' external addresses and ports, and on outside interfaces, if a rule forwards, what is sent to the inside prefixes.
-pub fn interest(config: &Config, layout: &Layout, links: &Links, claims: &[Claim]) -> Interest {
+pub fn interest(
+    config: &Config,
+    rules: &RuleList,
+    layout: &Layout,
+    links: &Links,
+    claims: &[Claim],
+) -> Interest {
+    let ruled = Ruled::by(config, rules);
     let sources = |name: &str| -> Vec<IpNet> {
         config
             .interface(name)
@@ -23,9 +31,9 @@ pub fn interest(config: &Config, layout: &Layout, links: &Links, claims: &[Claim
         .iter()
         .filter(|interface| interface.role == Role::Inside)
         .flat_map(|interface| sources(&interface.name))
-        .filter(|prefix| is_ruled(config, prefix))
+        .filter(|prefix| ruled.are_ruled(prefix))
         .collect();
-    let forwards = config.rules.iter().any(|rule| {
+    let forwards = rules.iter().any(|rule| {
         config
             .channel(&rule.channel)
             .is_some_and(|channel| channel.kind == ChannelKind::Forward)
@@ -49,14 +57,14 @@ pub fn interest(config: &Config, layout: &Layout, links: &Links, claims: &[Claim
         if is_inside {
             wanted.sources = sources(&interface.name)
                 .into_iter()
-                .filter(|prefix| is_ruled(config, prefix))
+                .filter(|prefix| ruled.are_ruled(prefix))
                 .collect();
         } else if forwards {
             wanted.destinations = inside.clone();
         }
         let forwarded = !wanted.destinations.is_empty();
         wanted.destinations.extend(whole.iter().copied().map(IpNet::V4));
-        wanted.passes_flows = forwarded || may_pass(config, &wanted.sources);
+        wanted.passes_flows = forwarded || may_pass(rules, &wanted.sources);
         wanted
     });
     Interest {
@@ -89,31 +97,47 @@ fn broadcasts(links: &Links) -> impl Iterator<Item = IpAddr> {
         .map(IpNet::broadcast)
 }
 
-/// Whether there are rules for the prefix's family: without any its packets would come here only to be passed back.
-fn is_ruled(config: &Config, prefix: &IpNet) -> bool {
-    config.rules.iter().any(|rule| match prefix {
-        IpNet::V4(_) => rule.ipv4,
-        IpNet::V6(_) => rule.ipv6,
-    })
+/// The families that there are rules for: without any, packets would come here only to be passed back.
+struct Ruled(Families);
+
+impl Ruled {
+    fn by(config: &Config, rules: &RuleList) -> Self {
+        let mut ruled = Families {
+            ipv4: false,
+            ipv6: false,
+        };
+        for rule in &rules.rules {
+            let families = super::families(config, rule);
+            ruled.ipv4 |= families.ipv4;
+            ruled.ipv6 |= families.ipv6;
+        }
+        Self(ruled)
+    }
+
+    fn are_ruled(&self, prefix: &IpNet) -> bool {
+        match prefix {
+            IpNet::V4(_) => self.0.ipv4,
+            IpNet::V6(_) => self.0.ipv6,
+        }
+    }
 }
 
 /// Whether packets from these prefixes may end in the channel `pass`: a rule says so, or they may match no rule.
-fn may_pass(config: &Config, sources: &[IpNet]) -> bool {
+fn may_pass(rules: &RuleList, sources: &[IpNet]) -> bool {
     let takes_all = |rule: &&Rule| {
-        rule.to.is_empty()
+        rule.to.is_any()
             && rule.protocols.is_empty()
-            && rule.source_ports.is_empty()
-            && rule.destination_ports.is_empty()
-            && rule.fields.iter().all(Vec::is_empty)
+            && rule.source_ports.is_any()
+            && rule.destination_ports.is_any()
+            && rule.interfaces.is_empty()
+            && rule.tcp_flags.is_empty()
+            && rule.fields.is_empty()
     };
     let covered = |prefix: &IpNet| {
-        config
-            .rules
-            .iter()
-            .filter(takes_all)
-            .any(|rule| rule.from.is_empty() || rule.from.iter().any(|range| covers(range, prefix)))
+        let mut rules = rules.iter().filter(takes_all);
+        rules.any(|rule| rule.from.is_any() || rule.from.iter().any(|range| covers(range, prefix)))
     };
-    config.rules.iter().any(|rule| rule.channel == "pass") || !sources.iter().all(covered)
+    rules.iter().any(|rule| *rule.channel == *"pass") || !sources.iter().all(covered)
 }
 
 fn covers(range: &AddressRange, prefix: &IpNet) -> bool {

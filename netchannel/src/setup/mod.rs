@@ -9,14 +9,15 @@ mod rules;
 pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels, port_schemes};
 pub use interest::interest;
 pub use layout::{Device, Layout, layout};
+pub(crate) use rules::families;
 pub use rules::rule_set;
 
 use classifier::InsertError;
 
 use crate::channel::ChannelError;
 use crate::channel::nat::SettingsError;
-use crate::config::Position;
 use crate::dispatch::NameTaken;
+use crate::rules::Place;
 
 /// The configuration is sound in itself but does not fit this machine.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +59,10 @@ pub enum SetupError {
         interface: String,
     },
     /// A rule can't be had by the classifier.
-    #[error("line {}: the rule can't be used: {source}", .position.line)]
+    #[error("{place}: the rule can't be used: {source}")]
     Rule {
         /// Where the rule is.
-        position: Position,
+        place: Place,
         /// Why not.
         source: InsertError,
     },

@@ -7,11 +7,12 @@ use classifier::{Range, Rule, Word};
 use super::{Claim, SetupError};
 use crate::channel::ChannelId;
 use crate::channel::nat::Filtering;
-use crate::config::{self, AddressRange, ChannelKind, Config, FieldRange, PortRange, RuleBox};
+use crate::config::{ChannelKind, Config};
 use crate::dispatch::dimensions::{
     DIMENSIONS, FIELDS, FIRST, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule, WHOLE, dimension,
 };
 use crate::dispatch::{Action, Registry, RuleNumber, RuleSet};
+use crate::rules::{AddressRange, Families, FieldRange, PortRange, Rule as Configured, RuleBox, RuleList};
 
 /// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from inside
 /// behind the configured rules, from outside before those that do not say where packets come from; and for each rule that forwards, that what comes back is forwarded too if no
@@ -19,37 +20,45 @@ use crate::dispatch::{Action, Registry, RuleNumber, RuleSet};
 ///
 /// # Errors
 /// If a rule names a channel that is not registered, or is more than the classifier can take.
-pub fn rule_set(config: &Config, channels: &Registry, claims: &[Claim]) -> Result<RuleSet, SetupError> {
+pub fn rule_set(
+    config: &Config,
+    list: &RuleList,
+    channels: &Registry,
+    claims: &[Claim],
+) -> Result<RuleSet, SetupError> {
+    let interfaces = config.interface_names();
+    let boxes = || list.iter().flat_map(|rule| rule.expand(&interfaces));
     let pass = find(channels, "pass")?;
     let mut rules = RuleSet::new(pass);
-    for (number, rule) in numbered(config) {
+    for (number, rule) in numbered(list) {
         let action = action(rule, number, channels)?;
-        for rule_box in rule.expand() {
-            insert(&mut rules, &rule_box, rule.priority, action)?;
+        for rule_box in rule.expand(&interfaces) {
+            insert(config, &mut rules, &rule_box, rule.priority, action)?;
         }
     }
-    for (number, rule) in numbered(config) {
+    let names_outside = |rule_box: &RuleBox<'_>| names_outside_hosts(config, rule_box);
+    for (number, rule) in numbered(list) {
         let action = action(rule, number, channels)?;
-        for rule_box in rule.expand().filter(names_outside_hosts) {
+        for rule_box in rule.expand(&interfaces).filter(names_outside) {
             for claim in claims {
                 insert_for_claim(&mut rules, &rule_box, action, claim)?;
             }
         }
     }
     claim(claims, &mut rules);
-    for rule_box in config.rule_boxes().filter(|rule_box| forwards(config, rule_box)) {
+    for rule_box in boxes().filter(|rule_box| forwards(config, rule_box)) {
         let action = action(rule_box.rule, RuleNumber::NONE, channels)?;
-        insert(&mut rules, &way_back(rule_box), u32::MAX, action)?;
+        insert(config, &mut rules, &way_back(rule_box), u32::MAX, action)?;
     }
     Ok(rules)
 }
 
 /// The configured rules, with their numbers.
-fn numbered(config: &Config) -> impl Iterator<Item = (RuleNumber, &config::Rule)> {
-    (0..).map(RuleNumber).zip(&config.rules)
+fn numbered(list: &RuleList) -> impl Iterator<Item = (RuleNumber, &Configured)> {
+    (0..).map(RuleNumber).zip(list.iter())
 }
 
-fn action(rule: &config::Rule, number: RuleNumber, channels: &Registry) -> Result<Action, SetupError> {
+fn action(rule: &Configured, number: RuleNumber, channels: &Registry) -> Result<Action, SetupError> {
     Ok(Action {
         channel: find(channels, &rule.channel)?,
         parameter: rule.filtering.map_or(0, Filtering::parameter),
@@ -83,10 +92,11 @@ fn claim(claims: &[Claim], rules: &mut RuleSet) {
 
 /// Whether a box says where packets come from, by address or interface, and not just that they may come from anywhere: such a one
 /// holds for what comes to a translator's address too.
-fn names_outside_hosts(rule_box: &RuleBox<'_>) -> bool {
+fn names_outside_hosts(config: &Config, rule_box: &RuleBox<'_>) -> bool {
     let anywhere = AddressRange::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
     let names_interface = rule_box.fields[dimension::INTERFACE - dimension::FIVE_TUPLE].is_some();
-    rule_box.rule.ipv4 && (names_interface || rule_box.from.is_some_and(|from| from != anywhere))
+    families(config, rule_box.rule).ipv4
+        && (names_interface || rule_box.from.is_some_and(|from| from != anywhere))
 }
 
 /// The part of a box that is about these addresses.
@@ -111,7 +121,7 @@ fn insert_for_claim(
     };
     let rule = ipv4_rule(&rule_box, rule_box.rule.priority, action);
     rules.insert_answer(rule).map_err(|source| SetupError::Rule {
-        position: rule_box.rule.position,
+        place: rule_box.rule.place.clone(),
         source,
     })
 }
@@ -134,22 +144,34 @@ fn way_back(rule_box: RuleBox<'_>) -> RuleBox<'_> {
     }
 }
 
+/// The IP versions that a rule is for.
+pub(crate) fn families(config: &Config, rule: &Configured) -> Families {
+    let mut families = rule.families();
+    let channel = config.channel(&rule.channel);
+    if channel.is_some_and(|channel| matches!(channel.kind, ChannelKind::Nat(_))) {
+        families.ipv6 = false;
+    }
+    families
+}
+
 fn insert(
+    config: &Config,
     rules: &mut RuleSet,
     rule_box: &RuleBox<'_>,
     priority: u32,
     action: Action,
 ) -> Result<(), SetupError> {
     let in_the_file = |source| SetupError::Rule {
-        position: rule_box.rule.position,
+        place: rule_box.rule.place.clone(),
         source,
     };
-    if rule_box.rule.ipv4 {
+    let families = families(config, rule_box.rule);
+    if families.ipv4 {
         rules
             .insert_ipv4(ipv4_rule(rule_box, priority, action))
             .map_err(in_the_file)?;
     }
-    if rule_box.rule.ipv6 {
+    if families.ipv6 {
         rules
             .insert_ipv6(ipv6_rule(rule_box, priority, action))
             .map_err(in_the_file)?;
@@ -301,7 +323,7 @@ mod tests {
         let drop = channels.register("drop", Box::new(Drop)).unwrap();
         let pass = channels.register("pass", Box::new(Pass)).unwrap();
         let routed = channels.register("routed", Box::new(Forward)).unwrap();
-        let rules = rule_set(&config, &channels, &[claimed(drop, &[])]).unwrap();
+        let rules = rule_set(&config, &config.rules, &channels, &[claimed(drop, &[])]).unwrap();
         let decide = |source, source_port, destination, destination_port| {
             let role = if destination == "192.0.2.1" {
                 Role::Inside
@@ -328,7 +350,7 @@ mod tests {
         let drop = channels.register("drop", Box::new(Drop)).unwrap();
         channels.register("pass", Box::new(Pass)).unwrap();
         channels.register("routed", Box::new(Forward)).unwrap();
-        let rules = rule_set(&config, &channels, &[claimed(drop, &[])]).unwrap();
+        let rules = rule_set(&config, &config.rules, &channels, &[claimed(drop, &[])]).unwrap();
         let rule = |source, source_port, destination, destination_port| {
             let headers = headers(source, source_port, destination, destination_port);
             decide_by(&rules, &headers, Role::Outside).rule
@@ -391,7 +413,7 @@ mod tests {
             claimed(first, &[1024..=1999, 4000..=4999]),
             claimed(second, &[2000..=2999]),
         ];
-        let rules = rule_set(&config, &channels, &claims).unwrap();
+        let rules = rule_set(&config, &config.rules, &channels, &claims).unwrap();
         let from_outside = |port| {
             decide(
                 &rules,

@@ -268,6 +268,11 @@ impl Filtering {
         Self::AddressAndPortDependent,
     ];
 
+    /// Whether it lets in hosts that such mappings are not for.
+    pub const fn is_too_open(self, mapping: MappingBehavior) -> bool {
+        (self as u8) < mapping as u8
+    }
+
     /// What a rule says to a translator so that the mappings that are opened by it filter so (see
     /// [`Action::parameter`](crate::dispatch::Action::parameter)). 0 is for what the translator's settings say.
     pub const fn parameter(self) -> u8 {

@@ -1,11 +1,11 @@
 //! `[channel.blocks]`: ports for inside hosts in blocks.
 
 use super::super::error::Source;
-use super::super::ports::PortRange;
 use super::super::schema;
 use super::super::section::Section;
 use super::{HIGHEST_HOLD_COUNT, hold_time};
 use crate::channel::nat::{Deterministic, MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
+use crate::rules::PortRange;
 
 pub(super) fn read(
     table: &Section<'_, '_>,

@@ -3,9 +3,10 @@
 use super::super::error::Source;
 use super::super::schema;
 use super::super::section::Section;
-use super::super::value::{self, AddressRange};
+use super::super::value;
 use super::external::External;
 use crate::channel::nat::Deterministic;
+use crate::rules::AddressRange;
 
 const INSIDE_EXPECTED: &str = "an IPv4 prefix, an address or a range \"FIRST-LAST\"";
 

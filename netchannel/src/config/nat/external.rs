@@ -7,9 +7,11 @@ use toml::de::DeValue;
 
 use super::super::error::Source;
 use super::super::interface::{KnownInterfaces, Role};
-use super::super::section::{Section, describe, one_of, quoted};
-use super::super::value::{self, AddressRange};
+use super::super::section::{Section, describe};
+use super::super::value;
 use crate::channel::nat::MOST_ADDRESSES;
+use crate::rules::AddressRange;
+use crate::text::{one_of, quoted};
 
 const EXPECTED: &str =
     "the name of an outside interface, an IPv4 address, a prefix or a range \"FIRST-LAST\"";

@@ -9,9 +9,10 @@ use toml::de::DeValue;
 
 use super::super::error::Source;
 use super::super::schema;
-use super::super::section::{Section, describe, one_of, refuse};
+use super::super::section::{Section, describe, refuse};
 use super::super::value;
 use crate::channel::nat::Selection;
+use crate::text::one_of;
 
 /// The port that IANA gave to IPFIX.
 const IPFIX_PORT: u16 = 4739;

@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use toml::de::DeValue;
 
 use super::super::error::Source;
-use super::super::ports::{PortRange, one_port_range};
+use super::super::ports::one_port_range;
 use super::super::schema;
 use super::super::section::{Section, describe};
-use super::super::value::{self, AddressRange};
+use super::super::value;
 use crate::channel::nat::{OneToOne, Protocol};
+use crate::rules::{AddressRange, PortRange};
 
 /// Ports of an external address that are forwarded to an inside host.
 #[derive(Clone, Debug, PartialEq, Eq)]
