@@ -76,6 +76,7 @@ pub mod daemon;
 pub mod dispatch;
 pub mod drop_reason;
 pub mod event_log;
+pub mod events;
 pub mod interface;
 pub mod measure;
 mod memory;

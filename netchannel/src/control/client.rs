@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::line::{LineError, Lines};
 use super::report::{Channels, Deleted, Drops, Mapping, Mappings, Pools, Ports, Session, Sessions};
-use super::{Filter, MAX_PAGE, Page, Request, VERSION};
+use super::{Filter, MAX_PAGE, Page, Request, VERSION, Watch};
 
 /// The longest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -86,6 +86,9 @@ struct Answer {
     version: u32,
     ok: Option<Value>,
     error: Option<ErrorAnswer>,
+    event: Option<Value>,
+    lost: Option<u64>,
+    end: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -120,7 +123,23 @@ impl Client {
     /// # Errors
     /// The other end refuses, ends the connection, is silent, or does not speak this protocol.
     pub fn request(&mut self, request: &Request) -> Result<Value, ClientError> {
-        let written = self.lines.write(&request.to_line(), PATIENCE);
+        self.ask(&request.to_line())
+    }
+
+    /// Has the other end tell what happens from now on. Nothing is missed once this returns.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub fn watch(mut self, watch: &Watch) -> Result<Watching, ClientError> {
+        self.ask(&watch.to_line())?;
+        Ok(Watching {
+            client: self,
+            ended: false,
+        })
+    }
+
+    fn ask(&mut self, request: &[u8]) -> Result<Value, ClientError> {
+        let written = self.lines.write(request, PATIENCE);
         // A server that sends a client away says why before it closes: read that even if the question got stuck.
         let line = match (self.lines.read(MAX_ANSWER, PATIENCE, PATIENCE), written) {
             (Ok(Some(line)), _) => line,
@@ -131,11 +150,7 @@ impl Client {
             }
             (Err(error), _) => return Err(self.failed(error)),
         };
-        let answer: Answer = serde_json::from_slice(&line).map_err(|error| self.protocol(error))?;
-        if answer.version != VERSION {
-            let reason = format!("version {} of the protocol, expected {VERSION}", answer.version);
-            return Err(self.protocol(reason));
-        }
+        let answer = self.understand(&line)?;
         match (answer.ok, answer.error) {
             (_, Some(error)) => Err(ClientError::Refused {
                 message: error.message,
@@ -143,6 +158,15 @@ impl Client {
             (Some(value), None) => Ok(value),
             (None, None) => Err(self.protocol("it has neither `ok` nor `error`")),
         }
+    }
+
+    fn understand(&self, line: &[u8]) -> Result<Answer, ClientError> {
+        let answer: Answer = serde_json::from_slice(line).map_err(|error| self.protocol(error))?;
+        if answer.version != VERSION {
+            let reason = format!("version {} of the protocol, expected {VERSION}", answer.version);
+            return Err(self.protocol(reason));
+        }
+        Ok(answer)
     }
 
     /// Asks for the interfaces.
@@ -349,5 +373,70 @@ impl<P: Paged> Iterator for Pages<'_, P> {
                 return Some(Err(error));
             }
         }
+    }
+}
+
+/// What a watching client is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// This happened. Of [`Watch::Events`], an [`Event`](crate::events::Event); there may be ones that this version does not know.
+    Event(Value),
+    /// So many events are missing here: this client did not read fast enough, or the other end could not keep up.
+    Lost(u64),
+}
+
+/// What happens at the other end, as it is told. Waits for it as long as it takes; ends when nothing more will come, and after the
+/// first error.
+#[derive(Debug)]
+pub struct Watching {
+    client: Client,
+    ended: bool,
+}
+
+impl Watching {
+    fn told(&mut self) -> Result<Option<Told>, ClientError> {
+        /// Something may happen tomorrow only.
+        const A_DAY: Duration = Duration::from_secs(86_400);
+        let line = loop {
+            match self.client.lines.read(MAX_ANSWER, A_DAY, PATIENCE) {
+                Ok(Some(line)) => break line,
+                Ok(None) => {
+                    return Err(ClientError::Ended {
+                        path: self.client.path.clone(),
+                    });
+                }
+                Err(LineError::TimedOut { after }) if after == A_DAY => {}
+                Err(error) => return Err(self.client.failed(error)),
+            }
+        };
+        let answer = self.client.understand(&line)?;
+        match answer {
+            Answer {
+                event: Some(event), ..
+            } => Ok(Some(Told::Event(event))),
+            Answer {
+                lost: Some(count), ..
+            } => Ok(Some(Told::Lost(count))),
+            Answer { end: Some(_), .. } => Ok(None),
+            Answer {
+                error: Some(error), ..
+            } => Err(ClientError::Refused {
+                message: error.message,
+            }),
+            _ => Err(self.client.protocol("it is nothing of a stream")),
+        }
+    }
+}
+
+impl Iterator for Watching {
+    type Item = Result<Told, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let told = self.told();
+        self.ended = !matches!(told, Ok(Some(_)));
+        told.transpose()
     }
 }

@@ -1,8 +1,12 @@
 //! Lines over a stream that must come and go within a time, whatever the other end does.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Why there is no line.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +81,15 @@ impl Lines {
                 }
                 Err(error) => deadline.judge(error)?,
             }
+        }
+    }
+
+    /// Whether the other end has closed the connection in both directions, or it was ended here.
+    pub(super) fn is_hung_up(&self) -> Result<bool, LineError> {
+        let mut stream = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        match poll(&mut stream, PollTimeout::ZERO) {
+            Ok(_) | Err(Errno::EINTR) => Ok(stream[0].any().unwrap_or(true)),
+            Err(errno) => Err(LineError::Io(errno.into())),
         }
     }
 

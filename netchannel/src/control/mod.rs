@@ -13,6 +13,7 @@
 //! | `{"show":"sessions","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Sessions`]: one page |
 //! | `{"show":"pools","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Pools`]: one page |
 //! | `{"delete":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Deleted`]: what one page did |
+//! | `{"watch":"events","kinds":[KIND,...]}` | an empty object, and then a stream of [`Event`](crate::events::Event)s |
 //!
 //! An answer is `{"version":1,"ok":VALUE}` or `{"version":1,"error":{"message":TEXT}}`. After an error the connection stays
 //! usable, unless the line was too long or the server is full. `after`, `limit` and `filter` may be left out: the first page,
@@ -22,9 +23,17 @@
 //! the one spoken here. Unknown fields of a request are an error; a client ignores unknown fields of an answer, so fields
 //! may be added within a version.
 //!
+//! # Streams
+//! After the answer to a `watch`, the server writes a line for each thing that happens: `{"version":1,"event":EVENT}`. A client
+//! that does not read fast enough loses events, and where they are missing it is told so: `{"version":1,"lost":N}`. What it
+//! writes meanwhile is not read. A stream ends when the client closes the connection, or by `{"version":1,"end":true}`: nothing more
+//! will come, because the daemon stops, say. After that line the connection takes requests again, unless it is closed. `kinds` may be
+//! left out: all [kinds](crate::events::Kind).
+//!
 //! # What a client can do to the server
 //! Nothing: [`Limits`] bounds the number of clients, the length of a line, and the time for which a client may be silent,
-//! be in the middle of a line, or not read its answer.
+//! be in the middle of a line, or not read its answer. What watching clients have not yet read is bounded, too; one that reads nothing at
+//! all for [`Limits::answer`] is sent away, and some places are never taken by those who watch.
 
 mod client;
 mod filter;
@@ -35,12 +44,14 @@ mod server;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-pub use client::{Client, ClientError, Paged, Pages};
+pub use client::{Client, ClientError, Paged, Pages, Told, Watching};
 pub use filter::{Endpoints, Filter, WrongEndpoints};
 pub use request::{DEFAULT_PAGE, MAX_PAGE, Page, Request};
 pub use server::{ControlError, Inspect, Limits, Server};
 pub use socket::ServerError;
+pub use watch::{Next, Watch, Watched};
 
 /// Where the control socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/netchannel/control.sock";

@@ -1,9 +1,13 @@
 //! The answers: what `netchannel show` prints, and what `-j` gives as JSON. Counters count from the start of the
 //! process; a packet is a frame on the wire, bytes are with the Ethernet header and without the checksum.
 
+mod network;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use network::{Neighbour, NextHop, Route};
 
 /// Packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, VERSION};
+use super::{Filter, VERSION, Watch};
+use crate::events::{Kind, Kinds};
 
 /// Entries of a page when the request names no number.
 pub const DEFAULT_PAGE: u32 = 256;
@@ -55,6 +56,15 @@ impl Page {
     }
 }
 
+/// What a line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// One answer.
+    Once(Request),
+    /// A stream.
+    Watch(Watch),
+}
+
 /// A request as it stands in its line.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -65,6 +75,11 @@ struct Line {
     show: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delete: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watch: Option<String>,
+    /// Of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kinds: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,15 +117,12 @@ impl Line {
     }
 }
 
-impl Request {
-    /// The first page of all mappings.
-    pub fn mappings() -> Request {
-        Request::Mappings(Page::first(Filter::default()))
-    }
+/// What is told with a line that asks for nothing.
+const EXPECTED: &str = "expected for example {\"show\":\"ports\"}";
 
+impl Asked {
     /// Reads a line; the error is text for the client.
-    pub(super) fn parse(line: &[u8]) -> Result<Request, String> {
-        const EXPECTED: &str = "expected for example {\"show\":\"ports\"}";
+    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         // A list of values without names would do, too.
         if !line.trim_ascii_start().starts_with(b"{") {
             return Err(format!("not a request; {EXPECTED}"));
@@ -122,6 +134,51 @@ impl Request {
                 "version {version} of the protocol is not spoken here; expected version {VERSION}"
             ));
         }
+        if line.watch.is_some() || line.kinds.is_some() {
+            return Watch::of(&line).map(Self::Watch);
+        }
+        Request::of(line).map(Self::Once)
+    }
+}
+
+impl Watch {
+    fn of(line: &Line) -> Result<Self, String> {
+        if line.show.is_some() || line.delete.is_some() || line.all.is_some() {
+            return Err("`watch` goes with `kinds` only".to_owned());
+        }
+        match line.watch.as_deref() {
+            Some("events") => {
+                let Some(kinds) = &line.kinds else {
+                    return Ok(Self::Events(Kinds::ALL));
+                };
+                let kinds: Result<Kinds, _> = kinds.iter().map(|kind| kind.parse::<Kind>()).collect();
+                kinds.map(Self::Events).map_err(|error| error.to_string())
+            }
+            Some(_) => Err("nothing of this name to watch; expected \"events\"".to_owned()),
+            None => Err("`kinds` belongs to {\"watch\":\"events\"} only".to_owned()),
+        }
+    }
+
+    /// The line, with its line feed.
+    pub(super) fn to_line(&self) -> Vec<u8> {
+        let Self::Events(kinds) = self;
+        let kinds = kinds.iter().map(|kind| kind.name().to_owned());
+        Line {
+            watch: Some("events".to_owned()),
+            kinds: Some(kinds.collect()),
+            ..Line::of(None)
+        }
+        .to_bytes()
+    }
+}
+
+impl Request {
+    /// The first page of all mappings.
+    pub fn mappings() -> Request {
+        Request::Mappings(Page::first(Filter::default()))
+    }
+
+    fn of(line: Line) -> Result<Request, String> {
         match (line.show.as_deref(), line.delete.as_deref()) {
             (Some(_), None) if line.all.is_some() => {
                 Err("`all` belongs to {\"delete\":\"mappings\"} only".to_owned())
@@ -171,14 +228,18 @@ impl Request {
                 ..Line::of(Some(page))
             },
         };
-        // Text and numbers always have a JSON form.
-        let mut line = serde_json::to_vec(&line).unwrap_or_default();
-        line.push(b'\n');
-        line
+        line.to_bytes()
     }
 }
 
 impl Line {
+    fn to_bytes(&self) -> Vec<u8> {
+        // Text and numbers always have a JSON form.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
     fn of(page: Option<&Page>) -> Self {
         Line {
             version: Some(VERSION),
@@ -218,6 +279,30 @@ fn of_addresses(page: Page) -> Result<Page, String> {
 mod tests {
     use super::*;
 
+    fn parse(line: &[u8]) -> Result<Request, String> {
+        match Asked::parse(line)? {
+            Asked::Once(request) => Ok(request),
+            Asked::Watch(watch) => Err(format!("{watch:?}")),
+        }
+    }
+
+    #[test]
+    fn what_is_watched_survives_the_way_over_a_line() {
+        let some = Kinds::from_iter([Kind::Links, Kind::Flows]);
+        for kinds in [Kinds::ALL, Kinds::NONE, some] {
+            let watch = Watch::Events(kinds);
+            assert_eq!(Asked::parse(&watch.to_line()), Ok(Asked::Watch(watch)));
+        }
+        let all = Ok(Asked::Watch(Watch::Events(Kinds::ALL)));
+        assert_eq!(Asked::parse(br#"{"watch":"events"}"#), all);
+        let error = |line: &str| Asked::parse(line.as_bytes()).unwrap_err();
+        assert!(error(r#"{"watch":"paint"}"#).contains("expected \"events\""));
+        assert!(error(r#"{"watch":"events","kinds":["flows","x"]}"#).contains("kind \"x\"; expected flows,"));
+        assert!(error(r#"{"show":"ports","kinds":["flows"]}"#).contains("`watch` goes with"));
+        assert!(error(r#"{"kinds":["flows"]}"#).contains("`kinds` belongs to"));
+        assert!(error(r#"{"watch":"events","delete":"mappings"}"#).contains("`watch` goes with"));
+    }
+
     #[test]
     fn requests_survive_the_way_over_a_line() {
         let page = Page {
@@ -247,13 +332,13 @@ mod tests {
         ] {
             let line = request.to_line();
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-            assert_eq!(Request::parse(&line), Ok(request));
+            assert_eq!(parse(&line), Ok(request));
         }
     }
 
     #[test]
     fn pages_are_bounded() {
-        let limit = |line: &str| match Request::parse(line.as_bytes()) {
+        let limit = |line: &str| match parse(line.as_bytes()) {
             Ok(Request::Mappings(page)) => page.limit,
             other => panic!("{other:?}"),
         };
@@ -264,7 +349,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_told_so() {
-        let error = |line: &str| Request::parse(line.as_bytes()).unwrap_err();
+        let error = |line: &str| parse(line.as_bytes()).unwrap_err();
         assert!(error("").contains("not a request"));
         assert!(error("[1]").contains("not a request"));
         assert!(error("{}").contains("neither `show` nor `delete`"));
@@ -287,7 +372,7 @@ mod tests {
     /// Nobody deletes everything by leaving something out.
     #[test]
     fn all_mappings_are_deleted_only_if_that_is_said() {
-        let error = |line: &str| Request::parse(line.as_bytes()).unwrap_err();
+        let error = |line: &str| parse(line.as_bytes()).unwrap_err();
         for line in [
             r#"{"delete":"mappings"}"#,
             r#"{"delete":"mappings","filter":{}}"#,
@@ -295,7 +380,7 @@ mod tests {
         ] {
             assert!(error(line).contains("would delete all"), "{line}");
         }
-        let all = Request::parse(br#"{"delete":"mappings","all":true}"#);
+        let all = parse(br#"{"delete":"mappings","all":true}"#);
         assert!(matches!(all, Ok(Request::DeleteMappings(_))));
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,8 +16,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 use super::line::{LineError, Lines};
+use super::request::Asked;
 use super::socket::{ControlSocket, ServerError};
-use super::{MAX_REQUEST, Request, VERSION};
+use super::{MAX_REQUEST, Next, Request, VERSION, Watch, Watched};
 
 /// What answers the clients' questions.
 ///
@@ -28,6 +30,15 @@ pub trait Inspect: Send + Sync {
     /// # Errors
     /// Text that tells the client why there is none.
     fn answer(&self, request: Request) -> Result<Value, ControlError>;
+
+    /// Where to take from what a client wants to watch.
+    ///
+    /// # Errors
+    /// Text that tells the client why it can't.
+    fn watch(&self, watch: Watch) -> Result<Box<dyn Watched>, ControlError> {
+        let _ = watch;
+        Err(ControlError::new("there is nothing to watch here"))
+    }
 }
 
 /// Why a question has no answer; the message goes to the client.
@@ -58,11 +69,13 @@ impl From<serde_json::Error> for ControlError {
 pub struct Limits {
     /// Clients at one time; further ones are told so and sent away.
     pub clients: usize,
+    /// Of these, clients that watch a stream; further ones are told so and may ask for something else.
+    pub watchers: usize,
     /// How long a client may stay connected without asking.
     pub idle: Duration,
     /// How long a request may take from its first byte to its last.
     pub request: Duration,
-    /// How long a client may take to read an answer.
+    /// How long a client may take to read an answer, or what there is of a stream.
     pub answer: Duration,
 }
 
@@ -70,6 +83,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             clients: 32,
+            watchers: 16,
             idle: Duration::from_secs(60),
             request: Duration::from_secs(5),
             answer: Duration::from_secs(10),
@@ -112,6 +126,7 @@ impl Server {
             inspect,
             limits,
             open: Arc::default(),
+            watchers: Arc::default(),
             threads: Vec::new(),
             next: 0,
         };
@@ -152,6 +167,7 @@ struct Clients {
     inspect: Arc<dyn Inspect>,
     limits: Limits,
     open: Arc<Mutex<HashMap<u64, UnixStream>>>,
+    watchers: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
     next: u64,
 }
@@ -228,12 +244,16 @@ impl Clients {
             id,
             open: Arc::clone(&self.open),
         };
-        let (inspect, limits) = (Arc::clone(&self.inspect), self.limits);
+        let conversation = Conversation {
+            inspect: Arc::clone(&self.inspect),
+            limits: self.limits,
+            watchers: Arc::clone(&self.watchers),
+        };
         let spawned = thread::Builder::new()
             .name("control client".to_owned())
             .spawn(move || {
                 let _slot = slot;
-                if let Err(error) = converse(&mut lines, &*inspect, &limits) {
+                if let Err(error) = conversation.hold(&mut lines) {
                     log::debug!("a client of the control socket is sent away: {error}");
                 }
             });
@@ -282,30 +302,124 @@ fn refuse(stream: UnixStream, clients: usize) {
     }
 }
 
-fn converse(lines: &mut Lines, inspect: &dyn Inspect, limits: &Limits) -> Result<(), LineError> {
+/// What a client's thread needs.
+struct Conversation {
+    inspect: Arc<dyn Inspect>,
+    limits: Limits,
+    watchers: Arc<AtomicUsize>,
+}
+
+impl Conversation {
+    fn hold(&self, lines: &mut Lines) -> Result<(), LineError> {
+        let limits = &self.limits;
+        loop {
+            let line = match lines.read(MAX_REQUEST, limits.idle, limits.request) {
+                Ok(Some(line)) => line,
+                Ok(None) => return Ok(()),
+                Err(error @ (LineError::TooLong { .. } | LineError::TimedOut { .. })) => {
+                    let line = answer_line(Err(ControlError::new(error.to_string())));
+                    lines.write(&line, limits.answer)?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
+            match Asked::parse(&line) {
+                Ok(Asked::Once(request)) => {
+                    let answer = guarded(|| self.inspect.answer(request));
+                    lines.write(&answer_line(answer), limits.answer)?;
+                }
+                Ok(Asked::Watch(watch)) => match self.admit(watch) {
+                    Ok((mut watched, _place)) => {
+                        lines.write(&answer_line(Ok(json!({}))), limits.answer)?;
+                        stream(lines, &mut *watched, limits.answer)?;
+                    }
+                    Err(error) => lines.write(&answer_line(Err(error)), limits.answer)?,
+                },
+                Err(message) => {
+                    lines.write(&answer_line(Err(ControlError::new(message))), limits.answer)?;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, watch: Watch) -> Result<(Box<dyn Watched>, Place), ControlError> {
+        let most = self.limits.watchers;
+        let place = Place::take(&self.watchers, most).ok_or_else(|| {
+            ControlError::new(format!(
+                "{most} clients watch already; try again when one has left"
+            ))
+        })?;
+        Ok((guarded(|| self.inspect.watch(watch))?, place))
+    }
+}
+
+/// A panic costs the one answer.
+fn guarded<T>(ask: impl FnOnce() -> Result<T, ControlError>) -> Result<T, ControlError> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
+        Err(ControlError::new(
+            "the question made the server fail; see its log",
+        ))
+    })
+}
+
+/// A place among those who watch; free again when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let place = Self(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How often it is looked whether a client that watches is still there.
+const LOOK: Duration = Duration::from_millis(100);
+/// What is written at once, in bytes, when much happens.
+const AT_ONCE: usize = 32 << 10;
+
+/// Writes what happens until nothing more will, or the client is gone.
+fn stream(lines: &mut Lines, watched: &mut dyn Watched, answer: Duration) -> Result<(), LineError> {
+    let mut text = Vec::new();
     loop {
-        let line = match lines.read(MAX_REQUEST, limits.idle, limits.request) {
-            Ok(Some(line)) => line,
-            Ok(None) => return Ok(()),
-            Err(error @ (LineError::TooLong { .. } | LineError::TimedOut { .. })) => {
-                let line = answer_line(Err(ControlError::new(error.to_string())));
-                lines.write(&line, limits.answer)?;
-                return Err(error);
+        let patience = if text.is_empty() { LOOK } else { Duration::ZERO };
+        let next = guarded(|| watched.next(patience));
+        let is_quiet = matches!(next, Ok(Next::Nothing));
+        let goes_on = match next {
+            Ok(Next::Event(event)) => {
+                push_line(&mut text, &json!({ "version": VERSION, "event": event }));
+                true
             }
-            Err(error) => return Err(error),
-        };
-        let answer = match Request::parse(&line) {
-            Ok(request) => {
-                let answer = catch_unwind(AssertUnwindSafe(|| inspect.answer(request)));
-                answer.unwrap_or_else(|_| {
-                    Err(ControlError::new(
-                        "the question made the server fail; see its log",
-                    ))
-                })
+            Ok(Next::Lost(count)) => {
+                push_line(&mut text, &json!({ "version": VERSION, "lost": count }));
+                true
             }
-            Err(message) => Err(ControlError::new(message)),
+            Ok(Next::Nothing) => true,
+            Ok(Next::Ended) => {
+                push_line(&mut text, &json!({ "version": VERSION, "end": true }));
+                false
+            }
+            Err(error) => {
+                text.append(&mut answer_line(Err(error)));
+                push_line(&mut text, &json!({ "version": VERSION, "end": true }));
+                false
+            }
         };
-        lines.write(&answer_line(answer), limits.answer)?;
+        if !text.is_empty() && (is_quiet || !goes_on || text.len() >= AT_ONCE) {
+            lines.write(&text, answer)?;
+            text.clear();
+        }
+        if !goes_on {
+            return Ok(());
+        }
+        if is_quiet && lines.is_hung_up()? {
+            return Err(LineError::Cut);
+        }
     }
 }
 
@@ -314,7 +428,12 @@ fn answer_line(answer: Result<Value, ControlError>) -> Vec<u8> {
         Ok(value) => json!({ "version": VERSION, "ok": value }),
         Err(error) => json!({ "version": VERSION, "error": { "message": error.message } }),
     };
-    let mut line = answer.to_string().into_bytes();
-    line.push(b'\n');
+    let mut line = Vec::new();
+    push_line(&mut line, &answer);
     line
+}
+
+fn push_line(text: &mut Vec<u8>, value: &Value) {
+    text.extend_from_slice(value.to_string().as_bytes());
+    text.push(b'\n');
 }

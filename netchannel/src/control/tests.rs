@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use super::report::{Deleted, Drops, Mapping, Mappings};
 use super::*;
+use crate::events::{Events, Kind, Kinds, What};
+
+mod streams;
 
 /// Answers from a fixed set of mappings; `Channels` panics, `Drops` fails, `Ports` is long.
 struct Fixed {
@@ -120,6 +123,7 @@ fn short() -> Limits {
     let little = Duration::from_millis(50);
     Limits {
         clients: 3,
+        watchers: 2,
         idle: little,
         request: little,
         answer: little,

@@ -12,8 +12,9 @@ use crate::control::report::{
     Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Port, Ports, Rings, Traffic,
     Verdict, XdpMode,
 };
-use crate::control::{ControlError, Inspect, Request};
+use crate::control::{ControlError, Inspect, Request, Watch, Watched};
 use crate::dispatch::{Dispatcher, Totals};
+use crate::events::Events;
 use crate::network::SharedNetwork;
 use crate::port::PortCounters;
 use crate::port::afxdp::{AfXdpPort, QueueStatistics};
@@ -29,6 +30,7 @@ pub(super) struct Inspector {
     layout: Layout,
     ports: Vec<OpenPort>,
     network: SharedNetwork,
+    events: Events,
 }
 
 impl Inspector {
@@ -38,6 +40,7 @@ impl Inspector {
         layout: Layout,
         ports: Vec<OpenPort>,
         network: SharedNetwork,
+        events: Events,
     ) -> Self {
         Self {
             worker,
@@ -45,6 +48,7 @@ impl Inspector {
             layout,
             ports,
             network,
+            events,
         }
     }
 
@@ -145,6 +149,12 @@ impl Inspect for Inspector {
             Request::Sessions(page) => value(self.sessions(&page)?),
             Request::Pools(page) => value(self.pools(&page)?),
             Request::DeleteMappings(page) => value(self.delete_mappings(&page)?),
+        }
+    }
+
+    fn watch(&self, watch: Watch) -> Result<Box<dyn Watched>, ControlError> {
+        match watch {
+            Watch::Events(kinds) => Ok(Box::new(self.events.subscribe(kinds))),
         }
     }
 }

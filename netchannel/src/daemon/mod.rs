@@ -2,6 +2,7 @@
 
 mod inspect;
 mod kernel;
+mod network_events;
 mod offloads;
 mod packet_thread;
 mod pages;
@@ -16,6 +17,7 @@ use crate::config::{ChannelKind, Config, LONGEST_TAKEOVER, XdpMode};
 use crate::control::{Server, ServerError};
 use crate::dispatch::PortFailed;
 use crate::event_log::{EventLog, LogError, Reopener};
+use crate::events::{Events, Kind, What};
 use crate::network::{
     InterfaceIndex, Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork,
 };
@@ -150,6 +152,9 @@ impl ChannelUser {
 /// How long the worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long those who watch may take to be told of the end.
+const STREAMS_END: Duration = Duration::from_millis(200);
+
 /// A running daemon. Dropping it stops it, but [`wait`](Self::wait) says how it ended.
 pub struct Daemon {
     config: Config,
@@ -157,6 +162,8 @@ pub struct Daemon {
     claims: Vec<Claim>,
     ports: Vec<OpenPort>,
     network: SharedNetwork,
+    /// Told to those who watch.
+    told: Events,
     events: Receiver<Event>,
     sender: Sender<Event>,
     // Fields are dropped in their order: first nobody asks any more, then the kernel has its packets back, then the
@@ -189,13 +196,17 @@ impl Daemon {
     pub fn start_with(config: Config, custom: CustomChannels) -> Result<Self, DaemonError> {
         let (handle, mailbox) = worker::mailbox()?;
         let network = SharedNetwork::default();
+        let told = Events::new();
         let waker = handle.clone();
-        let monitor = Monitor::start(network.clone(), vec![Box::new(move || waker.wake())])?;
+        let wake = Box::new(move || waker.wake());
+        let publish = network_events::publisher(network.clone(), told.clone());
+        let monitor = Monitor::start(network.clone(), vec![wake, publish])?;
         let links = Arc::clone(&network.load().links);
 
         let layout = setup::layout(&config, &links)?;
         let clock = Clock::start();
-        let (event_log, recorders) = EventLog::start(&config, clock)?;
+        let (event_log, mut recorders) = EventLog::start(&config, clock, &told)?;
+        let flows = recorders.take_flows();
         let channels = setup::channels(&config, &links, custom, recorders)?;
         let claims = channels.claims.clone();
         warn_of_kernel_ports(&config);
@@ -221,6 +232,7 @@ impl Daemon {
                 resolver: monitor.resolver(),
                 xdp: Arc::clone(&xdp),
                 clock,
+                flows,
                 state: state.clone(),
             },
             handle,
@@ -234,6 +246,7 @@ impl Daemon {
             claims,
             ports,
             network,
+            told,
             events,
             sender,
             server: None,
@@ -311,6 +324,7 @@ impl Daemon {
             return;
         }
         self.is_held = true;
+        self.end_streams();
         self.server = None;
         self.saver = None;
         self.worker.stop();
@@ -320,6 +334,12 @@ impl Daemon {
             "the translators' packets are dropped for {} s, or until the next start",
             takeover.as_secs()
         );
+    }
+
+    /// Those who watch learn that nothing more will come.
+    fn end_streams(&self) {
+        self.told.publish(Kind::Daemon, || What::Stopping);
+        self.told.end(STREAMS_END);
     }
 
     fn attach(&mut self) -> Result<(), DaemonError> {
@@ -365,6 +385,7 @@ impl Daemon {
             self.layout.clone(),
             self.ports.clone(),
             self.network.clone(),
+            self.told.clone(),
         );
         self.server = Some(Server::start(&self.config.control.socket, Arc::new(inspector))?);
         Ok(())
@@ -462,6 +483,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        self.end_streams();
         self.server = None;
         self.saver = None;
         if self.is_held {

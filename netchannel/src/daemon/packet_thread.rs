@@ -9,7 +9,7 @@ use super::kernel::KernelHandover;
 use super::state::StateFiles;
 use super::{DaemonError, Event};
 use crate::config::{Config, FRAME_SIZE};
-use crate::dispatch::{Dispatcher, Parts, PortFailed};
+use crate::dispatch::{Dispatcher, FlowRecorder, Parts, PortFailed};
 use crate::network::ethtool::Ethtool;
 use crate::network::{Resolver, SharedNetwork};
 use crate::port::PacketIo;
@@ -75,6 +75,8 @@ pub(super) struct Plan {
     pub(super) xdp: Arc<Mutex<XdpProgram>>,
     /// What tells the thread the time.
     pub(super) clock: Clock,
+    /// Who is told of flows.
+    pub(super) flows: Option<FlowRecorder>,
     pub(super) state: Option<StateFiles>,
 }
 
@@ -184,6 +186,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         resolver,
         xdp,
         clock: _,
+        flows,
         state: _,
     } = plan;
     let (umem, ports) = open_ports(&config, &layout)?;
@@ -200,7 +203,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     let claims = channels.claims.clone();
     let channels = channels.register().map_err(setup::SetupError::from)?;
     let rules = setup::rule_set(&config, &config.rules, &channels, &claims)?;
-    let dispatcher = Dispatcher::new(Parts {
+    let mut dispatcher = Dispatcher::new(Parts {
         partial_checksums: layout
             .devices
             .iter()
@@ -224,6 +227,9 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         }),
     })
     .map_err(setup::SetupError::from)?;
+    if let Some(flows) = flows {
+        dispatcher.record_flows(flows);
+    }
     Ok((dispatcher, open_ports))
 }
 

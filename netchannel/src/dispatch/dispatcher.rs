@@ -7,6 +7,7 @@ use super::context::Context;
 use super::core::{Core, KernelPath, Totals};
 use super::dimensions::Arrival;
 use super::flow_key::PackedKey;
+use super::flow_record::FlowRecorder;
 use super::flow_table::{FlowTable, Sought};
 use super::registry::Registry;
 use super::routing::Resolve;
@@ -347,6 +348,11 @@ impl Dispatcher {
         self.core.flows.reserve_rules(rules.rule_numbers());
         self.core.flows.invalidate();
         self.rules = rules;
+    }
+
+    /// Has it tell of flows that open and close, while somebody watches.
+    pub fn record_flows(&mut self, recorder: FlowRecorder) {
+        self.core.flows.record(recorder);
     }
 
     /// Reads from a channel's user side.

@@ -110,6 +110,13 @@ impl PackedKey {
         InterfaceId((rest >> 16) as u16)
     }
 
+    pub(super) fn unpack(&self) -> FlowKey {
+        match self {
+            Self::V4(key) => key.unpack(),
+            Self::V6(key) => key.unpack(),
+        }
+    }
+
     fn new(source: &IpAddr, destination: &IpAddr, rest: u64) -> Self {
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -239,13 +246,7 @@ mod tests {
             }
             let packed = PackedKey::of(&frame, &headers, interface);
             prop_assert_eq!(packed, PackedKey::from(&key));
-            prop_assert_eq!(
-                match packed {
-                    PackedKey::V4(packed) => packed.unpack(),
-                    PackedKey::V6(packed) => packed.unpack(),
-                },
-                key
-            );
+            prop_assert_eq!(packed.unpack(), key);
         }
     }
 }

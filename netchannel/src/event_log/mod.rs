@@ -2,6 +2,9 @@
 //! translator ([`nat::recording`]); a thread of its own takes them out, and writes them as lines of JSON or
 //! exports them by IPFIX, or both. When it does not keep up, records are lost and counted, and packets never wait.
 //!
+//! The same thread [publishes](crate::events) what is recorded to those who watch, and flows that open and close. What is only watched is
+//! recorded only meanwhile.
+//!
 //! # Lines of JSON
 //! One object a line. A key that does not apply is left out. `time` is that of the event, in UTC.
 //!
@@ -20,6 +23,7 @@ mod exporter;
 mod ipfix;
 mod json;
 mod lines;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,16 +31,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, SystemTime};
 
-use crate::channel::nat::{self, Record, Recorder, Recording};
+use crate::channel::nat::{self, Record, Recorder, Recording, Selection};
 use crate::config::{ChannelKind, Config, NatLog};
+use crate::dispatch::{FlowRecorder, flow_recording};
+use crate::events::{Events, Kind, Kinds};
 use crate::time::{Clock, Time};
 use exporter::Exporter;
 use lines::LineFile;
+use watch::{Flows, publish};
 
 /// How long the thread sleeps when there is nothing to write.
 const REST: Duration = Duration::from_millis(20);
 /// Records of one translator that are taken at a time.
 const AT_ONCE: usize = 4096;
+/// Records of a translator without a log, or of flows, that wait for those who watch.
+const WATCHED: usize = 16_384;
 
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +79,10 @@ pub enum LogError {
 
 /// What the translators of a configuration record into, by the names of their channels.
 #[derive(Default)]
-pub struct Recorders(HashMap<String, Recorder>);
+pub struct Recorders {
+    channels: HashMap<String, Recorder>,
+    flows: Option<FlowRecorder>,
+}
 
 impl Recorders {
     /// None: nothing is recorded.
@@ -78,15 +90,21 @@ impl Recorders {
         Self::default()
     }
 
-    /// That of a channel, if it has a log.
+    /// That of a translator.
     pub fn take(&mut self, channel: &str) -> Option<Recorder> {
-        self.0.remove(channel)
+        self.channels.remove(channel)
+    }
+
+    /// That of the flow table.
+    pub fn take_flows(&mut self) -> Option<FlowRecorder> {
+        self.flows.take()
     }
 }
 
 /// A running log. Dropping it writes what is left and ends it.
 pub struct EventLog {
     thread: Option<JoinHandle<()>>,
+    has_logs: bool,
     control: Arc<Control>,
 }
 
@@ -104,11 +122,11 @@ struct Control {
 }
 
 impl EventLog {
-    /// Opens all logs of a configuration and starts the thread, unless there are none. Times of records are those of `clock`.
+    /// Opens all logs of a configuration and starts the thread, which publishes in `events`, too. Times of records are those of `clock`.
     ///
     /// # Errors
     /// If a file or socket can't be opened.
-    pub fn start(config: &Config, clock: Clock) -> Result<(Self, Recorders), LogError> {
+    pub fn start(config: &Config, clock: Clock, events: &Events) -> Result<(Self, Recorders), LogError> {
         let mut recorders = Recorders::none();
         let mut logs = Vec::new();
         let started = SystemTime::now();
@@ -116,33 +134,44 @@ impl EventLog {
             let ChannelKind::Nat(settings) = &channel.kind else {
                 continue;
             };
-            let Some(settings) = &settings.log else { continue };
-            let (recorder, recording) = nat::recording(settings.selection, settings.buffer as usize);
-            recorders.0.insert(channel.name.clone(), recorder);
+            let log = settings.log.as_ref();
+            let selection = log.map_or(Selection::NONE, |log| log.selection);
+            let (recorder, recording) =
+                nat::recording(selection, log.map_or(WATCHED, |log| log.buffer as usize));
+            let recorder = recorder.watched(events.wanted());
+            recorders.channels.insert(channel.name.clone(), recorder);
             logs.push(ChannelLog::open(
                 &channel.name,
                 number as u32 + 1,
-                settings,
-                recording,
+                log,
+                (selection, recording),
                 started,
             )?);
         }
+        let (recorder, recording) = flow_recording(events.wanted(), WATCHED);
+        recorders.flows = Some(recorder);
+        let flows = Flows::new(config, recording);
+        let has_logs = logs.iter().any(ChannelLog::is_written);
         let control = Arc::new(Control::default());
-        let thread = if logs.is_empty() {
-            None
-        } else {
-            let control = Arc::clone(&control);
-            let thread = thread::Builder::new()
-                .name("event log".to_owned())
-                .spawn(move || run(logs, &control, clock));
-            Some(thread.map_err(LogError::Thread)?)
-        };
-        Ok((Self { thread, control }, recorders))
+        let thread = thread::Builder::new().name("event log".to_owned()).spawn({
+            let (control, events) = (Arc::clone(&control), events.clone());
+            move || run(logs, flows, &control, clock, &events)
+        });
+        let thread = thread.map_err(LogError::Thread)?;
+        events.wake_when_watched(thread.thread().clone());
+        Ok((
+            Self {
+                thread: Some(thread),
+                has_logs,
+                control,
+            },
+            recorders,
+        ))
     }
 
     /// A way to have the files opened anew, after they were moved away; `None` if there are no logs.
     pub fn reopener(&self) -> Option<Reopener> {
-        let thread = self.thread.as_ref()?.thread().clone();
+        let thread = self.thread.as_ref().filter(|_| self.has_logs)?.thread().clone();
         let control = Arc::clone(&self.control);
         Some(Reopener { thread, control })
     }
@@ -168,7 +197,14 @@ impl Drop for EventLog {
     }
 }
 
-fn run(mut logs: Vec<ChannelLog>, control: &Control, clock: Clock) {
+/// What this thread publishes.
+fn published() -> Kinds {
+    [Kind::Flows, Kind::Mappings, Kind::Limits].into_iter().collect()
+}
+
+fn run(mut logs: Vec<ChannelLog>, mut flows: Flows, control: &Control, clock: Clock, events: &Events) {
+    let is_written = logs.iter().any(ChannelLog::is_written);
+    let wanted = events.wanted();
     loop {
         // Looked at first: what was recorded before the stop is written.
         let stop = control.stop.load(Ordering::Acquire);
@@ -179,15 +215,20 @@ fn run(mut logs: Vec<ChannelLog>, control: &Control, clock: Clock) {
             time: clock.now(),
             wall: SystemTime::now(),
         };
-        let taken = logs.iter_mut().fold(0, |sum, log| sum + log.work(now));
-        if taken > 0 {
+        let taken = logs.iter_mut().fold(0, |sum, log| sum + log.work(now, events));
+        if taken + flows.work(now, events) > 0 {
             continue;
         }
         if stop {
             let now = SystemTime::now();
             return logs.iter_mut().for_each(|log| log.finish(now));
         }
-        thread::park_timeout(REST);
+        if is_written || wanted.all().has_any(published()) {
+            thread::park_timeout(REST);
+        } else {
+            // Nothing is recorded: woken when somebody watches, or to stop.
+            thread::park();
+        }
     }
 }
 
@@ -207,6 +248,9 @@ impl Now {
 
 /// The log of one translator.
 struct ChannelLog {
+    channel: String,
+    /// What the log asks for; more may be recorded for those who watch.
+    selection: Selection,
     recording: Recording,
     /// Records that were reported as lost.
     lost: u64,
@@ -218,18 +262,18 @@ impl ChannelLog {
     fn open(
         channel: &str,
         instance: u32,
-        settings: &NatLog,
-        recording: Recording,
+        settings: Option<&NatLog>,
+        (selection, recording): (Selection, Recording),
         now: SystemTime,
     ) -> Result<Self, LogError> {
-        let lines = settings.file.as_ref().map(|file| {
+        let lines = settings.and_then(|log| log.file.as_ref()).map(|file| {
             LineFile::open(channel, file, now).map_err(|source| LogError::File {
                 channel: channel.to_owned(),
                 file: file.to_string(),
                 source,
             })
         });
-        let exporter = settings.ipfix.as_ref().map(|settings| {
+        let exporter = settings.and_then(|log| log.ipfix.as_ref()).map(|settings| {
             Exporter::open(channel, instance, settings).map_err(|source| LogError::Collector {
                 channel: channel.to_owned(),
                 collector: settings.collector,
@@ -237,6 +281,8 @@ impl ChannelLog {
             })
         });
         Ok(Self {
+            channel: channel.to_owned(),
+            selection,
             recording,
             lost: 0,
             lines: lines.transpose()?,
@@ -244,8 +290,13 @@ impl ChannelLog {
         })
     }
 
-    /// Writes what there is, and returns how many records that were.
-    fn work(&mut self, now: Now) -> usize {
+    /// Whether there is a log, and not only those who watch.
+    fn is_written(&self) -> bool {
+        self.lines.is_some() || self.exporter.is_some()
+    }
+
+    /// Writes and publishes what there is, and returns how many records that were.
+    fn work(&mut self, now: Now, events: &Events) -> usize {
         let mut taken = 0;
         if let Some(exporter) = &mut self.exporter {
             exporter.tick(now.time, now.wall);
@@ -255,6 +306,10 @@ impl ChannelLog {
         {
             taken += 1;
             let time = now.wall_time_of(time);
+            publish(events, &self.channel, time, &event);
+            if !self.selection.has(&event) {
+                continue;
+            }
             if let Some(lines) = &mut self.lines {
                 lines.write(time, &event);
             }
@@ -264,6 +319,7 @@ impl ChannelLog {
         }
         let lost = self.recording.lost();
         if lost > self.lost {
+            events.lose(Kind::Mappings, lost - self.lost);
             if let Some(lines) = &mut self.lines {
                 lines.lost(now.wall, lost - self.lost);
             }

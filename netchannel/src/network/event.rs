@@ -73,7 +73,7 @@ pub enum NetworkEvent {
 }
 
 /// What happened to the links between two snapshots, removals first.
-pub(super) fn differences(before: &Links, after: &Links) -> Vec<NetworkEvent> {
+pub(crate) fn differences(before: &Links, after: &Links) -> Vec<NetworkEvent> {
     let removed = before
         .iter()
         .filter(|link| after.get(link.index).is_none())

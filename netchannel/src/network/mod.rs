@@ -48,6 +48,7 @@ use std::sync::Arc;
 pub use builder::NetworkBuilder;
 pub use error::NetworkError;
 pub use event::NetworkEvent;
+pub(crate) use event::differences;
 pub use forwarding::{Forwarding, Path};
 pub use link::{InterfaceIndex, Link, Links, MacAddress, VethPeer, VlanLink, VlanTag};
 pub use monitor::{Monitor, MonitorHandle, OnChange};

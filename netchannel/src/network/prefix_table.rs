@@ -103,6 +103,29 @@ impl<P: Piecewise, T: Clone> PrefixTable<P, T> {
             .flat_map(|piece| piece.values())
     }
 
+    /// Tells of each prefix whose value is another one in `later`, or is in one of both only. In time proportional to the
+    /// pieces that are not shared.
+    pub(super) fn differences(&self, later: &Self, mut tell: impl FnMut(Option<&T>, Option<&T>))
+    where
+        T: PartialEq,
+    {
+        let pieces = self.pieces.iter().zip(&later.pieces);
+        for (old, new) in std::iter::once((&self.short, &later.short)).chain(pieces) {
+            if Arc::ptr_eq(old, new) {
+                continue;
+            }
+            for (prefix, value) in old.iter() {
+                let other = new.get(&prefix);
+                if other != Some(value) {
+                    tell(Some(value), other);
+                }
+            }
+            for (_, value) in new.iter().filter(|(prefix, _)| old.get(prefix).is_none()) {
+                tell(None, Some(value));
+            }
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

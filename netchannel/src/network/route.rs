@@ -183,6 +183,18 @@ impl Routes {
         self.len() == 0
     }
 
+    /// Tells of each prefix whose routes are others in `later`: the routes here, and those there. In time proportional to the parts
+    /// of both that are not shared.
+    pub fn differences(&self, later: &Self, mut tell: impl FnMut(&[Route], &[Route])) {
+        fn routes(found: Option<&Arc<[Route]>>) -> &[Route] {
+            found.map_or(&[], Arc::as_ref)
+        }
+        self.ipv4
+            .differences(&later.ipv4, |old, new| tell(routes(old), routes(new)));
+        self.ipv6
+            .differences(&later.ipv6, |old, new| tell(routes(old), routes(new)));
+    }
+
     /// Changes the routes of one prefix, given and left in the order of their metric.
     pub(super) fn edit<T>(&mut self, destination: &IpNet, change: impl FnOnce(&mut Vec<Route>) -> T) -> T {
         let mut routes = self.get(destination).to_vec();

@@ -12,6 +12,7 @@ use super::mapping::Mapping;
 use super::refusals::Refusals;
 use super::session::Session;
 use crate::drop_reason::DropReason;
+use crate::events::{Kind, Wanted};
 use crate::time::Time;
 
 /// Something that happened, and when.
@@ -108,7 +109,7 @@ pub struct LimitReached {
     pub refused: u32,
 }
 
-/// What is recorded.
+/// What is recorded for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
     /// Mappings that come and go.
@@ -121,6 +122,27 @@ pub struct Selection {
     pub limits: bool,
     /// Whether the outside endpoints are told too. RFC 6888 REQ-12 asks not to.
     pub destinations: bool,
+}
+
+impl Selection {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        mappings: false,
+        sessions: false,
+        blocks: false,
+        limits: false,
+        destinations: false,
+    };
+
+    /// Whether events like this one are.
+    pub fn has(&self, event: &Event) -> bool {
+        match event {
+            Event::MappingCreated(_) | Event::MappingDeleted(..) => self.mappings,
+            Event::SessionCreated(_) | Event::SessionDeleted(..) => self.sessions,
+            Event::BlockAllocated(_) | Event::BlockReleased(_) => self.blocks,
+            Event::LimitReached(_) => self.limits,
+        }
+    }
 }
 
 impl Default for Selection {
@@ -138,6 +160,8 @@ impl Default for Selection {
 /// The packet thread's end.
 pub struct Recorder {
     selection: Selection,
+    /// What is recorded besides, while somebody watches.
+    wanted: Wanted,
     ring: Producer<Record>,
     lost: Arc<AtomicU64>,
     refusals: Refusals,
@@ -156,6 +180,7 @@ pub fn recording(selection: Selection, capacity: usize) -> (Recorder, Recording)
     (
         Recorder {
             selection,
+            wanted: Wanted::default(),
             ring: producer,
             lost: Arc::clone(&lost),
             refusals: Refusals::new(),
@@ -181,6 +206,27 @@ impl Recording {
 }
 
 impl Recorder {
+    /// Records what is wanted, too, while it is: mappings, blocks and limits.
+    pub fn watched(self, wanted: Wanted) -> Self {
+        Self { wanted, ..self }
+    }
+
+    fn wants_mappings(&self) -> bool {
+        self.selection.mappings || self.wanted.has(Kind::Mappings)
+    }
+
+    fn wants_sessions(&self) -> bool {
+        self.selection.sessions
+    }
+
+    fn wants_blocks(&self) -> bool {
+        self.selection.blocks || self.wanted.has(Kind::Mappings)
+    }
+
+    fn wants_limits(&self) -> bool {
+        self.selection.limits || self.wanted.has(Kind::Limits)
+    }
+
     fn put(&mut self, event: Event, time: Time) {
         if self.ring.push(Record { time, event }).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -198,15 +244,13 @@ impl Events {
         Self(Some(Box::new(recorder)))
     }
 
-    fn selected(&mut self, is_wanted: impl FnOnce(&Selection) -> bool) -> Option<&mut Recorder> {
-        self.0
-            .as_deref_mut()
-            .filter(|recorder| is_wanted(&recorder.selection))
+    fn selected(&mut self, is_wanted: impl FnOnce(&Recorder) -> bool) -> Option<&mut Recorder> {
+        self.0.as_deref_mut().filter(|recorder| is_wanted(recorder))
     }
 
     #[inline]
     pub(super) fn mapping_created(&mut self, mapping: &Mapping, now: Time) {
-        if let Some(recorder) = self.selected(|selection| selection.mappings) {
+        if let Some(recorder) = self.selected(Recorder::wants_mappings) {
             let translation = of_mapping(mapping, recorder.selection.destinations);
             recorder.put(Event::MappingCreated(translation), now);
         }
@@ -214,7 +258,7 @@ impl Events {
 
     #[inline]
     pub(super) fn mapping_deleted(&mut self, mapping: &Mapping, reason: EndReason, now: Time) {
-        if let Some(recorder) = self.selected(|selection| selection.mappings) {
+        if let Some(recorder) = self.selected(Recorder::wants_mappings) {
             let translation = of_mapping(mapping, recorder.selection.destinations);
             recorder.put(Event::MappingDeleted(translation, reason), now);
         }
@@ -222,7 +266,7 @@ impl Events {
 
     #[inline]
     pub(super) fn session_created(&mut self, mapping: &Mapping, session: &Session, now: Time) {
-        if let Some(recorder) = self.selected(|selection| selection.sessions) {
+        if let Some(recorder) = self.selected(Recorder::wants_sessions) {
             let translation = of_session(mapping, session, recorder.selection.destinations);
             recorder.put(Event::SessionCreated(translation), now);
         }
@@ -236,36 +280,37 @@ impl Events {
         reason: EndReason,
         now: Time,
     ) {
-        if let Some(recorder) = self.selected(|selection| selection.sessions) {
+        if let Some(recorder) = self.selected(Recorder::wants_sessions) {
             let translation = of_session(mapping, session, recorder.selection.destinations);
             recorder.put(Event::SessionDeleted(translation, reason), now);
         }
     }
 
     pub(super) fn block_allocated(&mut self, block: PortBlock, now: Time) {
-        if let Some(recorder) = self.selected(|selection| selection.blocks) {
+        if let Some(recorder) = self.selected(Recorder::wants_blocks) {
             recorder.put(Event::BlockAllocated(block), now);
         }
     }
 
     pub(super) fn block_released(&mut self, block: PortBlock, now: Time) {
-        if let Some(recorder) = self.selected(|selection| selection.blocks) {
+        if let Some(recorder) = self.selected(Recorder::wants_blocks) {
             recorder.put(Event::BlockReleased(block), now);
         }
     }
 
     /// Records for which there was no room; `None` without a log.
     pub(super) fn lost(&self) -> Option<u64> {
-        Some(self.0.as_ref()?.lost.load(Ordering::Relaxed))
+        let recorder = self.0.as_ref()?;
+        (recorder.selection != Selection::NONE).then(|| recorder.lost.load(Ordering::Relaxed))
     }
 
     pub(super) fn wants_limits(&self) -> bool {
-        self.0.as_ref().is_some_and(|recorder| recorder.selection.limits)
+        self.0.as_deref().is_some_and(Recorder::wants_limits)
     }
 
     /// Something was refused at a limit. Refusals at one limit are told of together.
     pub(super) fn limit_reached(&mut self, reached: LimitReached, now: Time) {
-        if let Some(recorder) = self.selected(|selection| selection.limits)
+        if let Some(recorder) = self.selected(Recorder::wants_limits)
             && let Some(reached) = recorder.refusals.add(reached, now)
         {
             recorder.put(Event::LimitReached(reached), now);
@@ -274,7 +319,7 @@ impl Events {
 
     /// Tells of what was refused since, some ten times a second.
     pub(super) fn tick(&mut self, now: Time) {
-        if let Some(recorder) = self.selected(|selection| selection.limits) {
+        if let Some(recorder) = self.selected(Recorder::wants_limits) {
             while let Some(reached) = recorder.refusals.next_due(now) {
                 recorder.put(Event::LimitReached(reached), now);
             }

@@ -17,6 +17,7 @@ use ahash::RandomState;
 use zerocopy::FromZeros;
 
 use super::flow_key::{FlowKey, Ipv4Key, Ipv6Key, PackedKey};
+use super::flow_record::FlowRecorder;
 use super::rule_counters::RuleNumber;
 use super::rule_set::Action;
 use crate::channel::ChannelId;
@@ -90,6 +91,8 @@ pub struct FlowTable {
     generation: u32,
     sweep: Sweep,
     ledger: Ledger,
+    /// Who is told of flows that open and close, if somebody watches.
+    recorder: Option<FlowRecorder>,
 }
 
 fn of_ipv6(id: FlowId) -> FlowId {
@@ -111,7 +114,13 @@ impl FlowTable {
             generation: 1,
             sweep: Sweep::new(1),
             ledger: Ledger::default(),
+            recorder: None,
         }
+    }
+
+    /// Has it tell of flows that open and close.
+    pub(crate) fn record(&mut self, recorder: FlowRecorder) {
+        self.recorder = Some(recorder);
     }
 
     /// Makes all entries stale: each flow is classified anew with its next packet. O(1).
@@ -199,14 +208,26 @@ impl FlowTable {
             parameter,
         };
         let (generation, ledger) = (self.generation, &mut self.ledger);
+        let mut recorder = self.recorder.as_mut().filter(|recorder| recorder.is_wanted());
+        if let Some(recorder) = &mut recorder {
+            recorder.opened(sought.key.unpack(), channel, now);
+        }
         match sought.key {
             PackedKey::V4(key) => {
                 let entry = Entry::new(key, flow, generation);
-                self.ipv4.open(sought.place, entry, ledger)
+                self.ipv4.open(sought.place, entry, ledger, |key, flow, reason| {
+                    if let Some(recorder) = recorder {
+                        recorder.closed(key.unpack(), flow, reason, now);
+                    }
+                })
             }
             PackedKey::V6(key) => {
                 let entry = Entry::new(key, flow, generation);
-                of_ipv6(self.ipv6.open(sought.place, entry, ledger))
+                of_ipv6(self.ipv6.open(sought.place, entry, ledger, |key, flow, reason| {
+                    if let Some(recorder) = recorder {
+                        recorder.closed(key.unpack(), flow, reason, now);
+                    }
+                }))
             }
         }
     }

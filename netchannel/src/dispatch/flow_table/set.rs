@@ -3,6 +3,7 @@
 use classifier::prefetch::prefetch_address;
 use zerocopy::FromZeros;
 
+use super::super::flow_record::CloseReason;
 use super::ledger::Ledger;
 use super::{Flow, FlowId, Place};
 use crate::memory::ZeroedArray;
@@ -107,12 +108,13 @@ impl<K: Copy + PartialEq + FromZeros> Set<K> {
         None
     }
 
-    /// Puts an entry in its bucket. A flow that was there before is closed.
+    /// Puts an entry in its bucket. A flow that was there before is closed, and `closed` is told.
     pub(super) fn open(
         &mut self,
         Place { bucket, tag }: Place,
         mut entry: Entry<K>,
         ledger: &mut Ledger,
+        closed: impl FnOnce(&K, &Flow, CloseReason),
     ) -> FlowId {
         let start = bucket as usize * WAYS;
         let mut victim = 0;
@@ -139,7 +141,13 @@ impl<K: Copy + PartialEq + FromZeros> Set<K> {
         self.tags[bucket as usize][victim] = tag;
         let place = start + victim;
         if victim_rank.0 != 1 {
-            ledger.close(self.first_place + place, &self.entries[place].flow);
+            let old = &self.entries[place];
+            ledger.close(self.first_place + place, &old.flow);
+            let reason = match victim_rank.0 {
+                3 => CloseReason::Replaced,
+                _ => CloseReason::Rules,
+            };
+            closed(&old.key, &old.flow, reason);
         }
         entry.stamp = self.entries[place].stamp.wrapping_add(1);
         self.entries[place] = entry;
