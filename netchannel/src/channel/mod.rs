@@ -144,6 +144,12 @@ pub trait Netchannel {
         Sliced::NONE
     }
 
+    /// The session that a note of a flow is about, for a channel that translates.
+    fn noted_session(&self, note: u64, now: Time) -> Option<SessionEntry> {
+        let (_, _) = (note, now);
+        None
+    }
+
     /// What there is of external addresses and all else, for a channel that translates; whoever asks fills in the channel's name.
     fn pool(&self) -> Option<Pool> {
         None

@@ -70,6 +70,15 @@ struct Waiting {
     asked: Time,
 }
 
+/// Packets that waited for a next hop's address.
+#[derive(Default)]
+pub(crate) struct Settled {
+    /// Those that can go on.
+    pub(crate) ready: Vec<Packet>,
+    /// Those that waited too long.
+    pub(crate) late: Vec<Packet>,
+}
+
 /// See the module.
 pub(crate) struct Core {
     pub(crate) interfaces: Interfaces,
@@ -241,24 +250,23 @@ impl Core {
         self.totals.held += 1;
     }
 
-    /// Takes out the packets that need not wait any more, because their next hop's address is known or its link is gone. Those that
-    /// waited too long are dropped, and their senders told.
-    pub(crate) fn settle(&mut self, now: Time) -> Vec<Packet> {
-        let mut ready = Vec::new();
+    /// Takes out the packets that need not wait any more, because their next hop's address is known or its link is gone, and those that
+    /// waited too long.
+    pub(crate) fn settle(&mut self, now: Time) -> Settled {
+        let mut settled = Settled::default();
         if self.waiting.is_empty() {
-            return ready;
+            return settled;
         }
-        let mut late = Vec::new();
         let (network, resolver) = (self.network.network(), &self.resolver);
         self.waiting.retain(|next_hop, waiting| {
             let known = network.neighbours.lookup(next_hop.index, next_hop.address);
             let link_is_there = network.links.get(next_hop.index).is_some_and(|link| link.up);
             if !link_is_there || known.is_some_and(|neighbour| neighbour.mac.is_some()) {
-                ready.append(&mut waiting.packets);
+                settled.ready.append(&mut waiting.packets);
                 return false;
             }
             if now.since(waiting.since) >= WAITING_TIME {
-                late.append(&mut waiting.packets);
+                settled.late.append(&mut waiting.packets);
                 return false;
             }
             if now.since(waiting.asked) >= RESOLVE_AGAIN {
@@ -267,12 +275,14 @@ impl Core {
             }
             true
         });
-        self.totals.held -= (ready.len() + late.len()) as u64;
-        for packet in late {
-            self.answer(&packet, IcmpError::HostUnreachable, now);
-            self.drop(packet.frame, DropReason::NeighbourUnresolved);
-        }
-        ready
+        self.totals.held -= (settled.ready.len() + settled.late.len()) as u64;
+        settled
+    }
+
+    /// Drops a packet that waited too long, and tells its sender.
+    pub(crate) fn give_up(&mut self, packet: Packet, now: Time) {
+        self.answer(&packet, IcmpError::HostUnreachable, now);
+        self.drop(packet.frame, DropReason::NeighbourUnresolved);
     }
 
     /// Drops everything that waits: the worker stops.

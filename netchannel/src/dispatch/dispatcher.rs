@@ -1,5 +1,9 @@
 //! One worker's loop body: receive, parse, find the flow, hand to channels, transmit.
 
+mod observe;
+
+pub use observe::TooManyWatches;
+
 use std::io;
 use std::time::Duration;
 
@@ -9,6 +13,7 @@ use super::dimensions::Arrival;
 use super::flow_key::PackedKey;
 use super::flow_record::FlowRecorder;
 use super::flow_table::{FlowTable, Sought};
+use super::observation::Watches;
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::RuleSet;
@@ -88,6 +93,8 @@ pub struct Dispatcher {
     sought: Vec<Sought>,
     /// Channels that have packets in this burst.
     busy: Vec<ChannelId>,
+    /// Those who want to see single packets; `None` if nobody does.
+    watches: Option<Box<Watches>>,
 }
 
 impl Dispatcher {
@@ -133,6 +140,7 @@ impl Dispatcher {
             headers: vec![Headers::EMPTY; BURST],
             sought: Vec::with_capacity(BURST),
             busy: Vec::new(),
+            watches: None,
         })
     }
 
@@ -169,18 +177,27 @@ impl Dispatcher {
         if frames.len() > self.headers.len() {
             self.headers.resize(frames.len(), Headers::EMPTY);
         }
+        if self.watches.is_some() {
+            self.admit_observed(&mut frames, port, now);
+        }
         // Burst by burst, so that the waits for the memory of all its flows are one.
         for frame in frames.drain(..) {
             self.admit(frame, port);
         }
         self.frames = frames;
+        self.forward(now);
+        received
+    }
+
+    /// Takes the admitted packets through their channels, and out.
+    #[inline(always)]
+    fn forward(&mut self, now: Time) {
         for sought in self.sought.iter().take(AHEAD) {
             self.core.flows.prefetch(sought);
         }
         self.classify(now);
         self.process(now);
         self.transmit(now);
-        received
     }
 
     /// Packets that can be taken in without having to be dropped for want of room in a transmit ring: any of them may leave by any
@@ -301,33 +318,44 @@ impl Dispatcher {
         }
     }
 
-    /// Sends packets that waited for a next hop on their way again, through their channel.
+    /// Sends packets that waited for a next hop on their way again, through their channel, and drops those that waited too long.
     fn settle(&mut self, now: Time) {
-        let ready = self.core.settle(now);
-        for packet in ready {
-            let key = PackedKey::of(packet.frame.bytes(), &packet.headers, packet.interface);
-            let flows = &mut self.core.flows;
-            let flow = flows.find(&flows.seek(key));
-            let channel = match flow.and_then(|flow| flows.flow_mut(flow)) {
-                Some(flow) => flow.channel,
-                None => {
-                    let role = self.core.interfaces.get(packet.interface).role;
-                    let arrival = Arrival {
-                        frame: packet.frame.bytes(),
-                        headers: &packet.headers,
-                        interface: packet.interface,
-                    };
-                    self.rules.decide(&arrival, role).channel
-                }
-            };
-            let entry = self.channels.entry(channel);
-            if entry.burst.is_empty() {
-                self.busy.push(channel);
-            }
-            entry.burst.push(packet);
+        let settled = self.core.settle(now);
+        if self.watches.is_some() {
+            return self.settle_observed(settled, now);
+        }
+        for packet in settled.late {
+            self.core.give_up(packet, now);
+        }
+        for packet in settled.ready {
+            self.resume(packet);
         }
         self.process(now);
         self.transmit(now);
+    }
+
+    /// Queues a packet that waited for its channel.
+    fn resume(&mut self, packet: Packet) {
+        let key = PackedKey::of(packet.frame.bytes(), &packet.headers, packet.interface);
+        let flows = &mut self.core.flows;
+        let flow = flows.find(&flows.seek(key));
+        let channel = match flow.and_then(|flow| flows.flow_mut(flow)) {
+            Some(flow) => flow.channel,
+            None => {
+                let role = self.core.interfaces.get(packet.interface).role;
+                let arrival = Arrival {
+                    frame: packet.frame.bytes(),
+                    headers: &packet.headers,
+                    interface: packet.interface,
+                };
+                self.rules.decide(&arrival, role).channel
+            }
+        };
+        let entry = self.channels.entry(channel);
+        if entry.burst.is_empty() {
+            self.busy.push(channel);
+        }
+        entry.burst.push(packet);
     }
 
     /// Lets time pass: timers of channels, packets that waited too long. Call it some ten times a second.
@@ -336,6 +364,7 @@ impl Dispatcher {
         if self.core.flows.needs_sweep() {
             self.core.flows.sweep(SWEPT_BUCKETS);
         }
+        self.end_watches();
         for entry in self.channels.entries() {
             entry.channel.tick(&mut Context::new(now, &mut self.core));
         }

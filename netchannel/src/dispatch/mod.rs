@@ -10,6 +10,7 @@ mod flow_record;
 mod flow_table;
 mod fragment;
 mod icmp_error;
+mod observation;
 mod registry;
 mod routing;
 mod rule_counters;
@@ -18,11 +19,15 @@ mod tcp_flags;
 
 pub use context::Context;
 pub use core::{KernelPath, Totals};
-pub use dispatcher::{BURST, Dispatcher, Parts, PortFailed};
+pub use dispatcher::{BURST, Dispatcher, Parts, PortFailed, TooManyWatches};
 pub use flow_key::FlowKey;
 pub use flow_record::{CloseReason, FlowClosed, FlowRecord, FlowRecorder, FlowRecording, flow_recording};
 pub use flow_table::{CensusNumber, CensusSuperseded, Flow, FlowId, FlowTable};
 pub use icmp_error::{IcmpError, Undelivered};
+pub use observation::{
+    Decision, Fate, MAX_WATCHES, Novelty, Observation, PacketFilter, Sent, Translation, Unseen, Watch,
+    WatchOptions, Watcher,
+};
 pub use registry::{ChannelCounters, NameTaken, Registry};
 pub use routing::{Departure, Resolve, is_possible_source};
 pub use rule_counters::{RuleCounters, RuleNumber};

@@ -17,6 +17,7 @@ mod limits;
 mod log;
 mod model;
 mod mutation;
+mod observation;
 mod packets;
 mod ports;
 mod routing;

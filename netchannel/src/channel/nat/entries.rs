@@ -87,24 +87,33 @@ pub(super) fn sessions(table: &Table, slice: Slice<'_>, now: Time) -> Sliced<Ses
             continue;
         }
         looked_up += 1;
-        let mapping = table.mappings.get(session.mapping);
-        let mapping_age = now.since(mapping.opened);
-        if !slice.filter.has_age(mapping_age.as_secs()) {
-            continue;
+        let entry = session_entry(table, session, now);
+        if slice.filter.has_age(entry.mapping_age.as_secs()) {
+            entries.push(entry);
         }
-        entries.push(SessionEntry {
-            protocol: mapping.protocol,
-            inside: mapping.inside.into(),
-            external: mapping.external.into(),
-            remote: session.remote.into(),
-            is_from_inside: session.opener == Direction::Outbound,
-            mapping_age,
-            idle: now.since(session.active),
-            left: deadline.since(now),
-            state: session.phase.state_name(),
-        });
     }
     Sliced { entries, next }
+}
+
+/// The session that a note of a flow is about, if it lives.
+pub(super) fn noted_session(table: &Table, note: u64, now: Time) -> Option<SessionEntry> {
+    let session = table.session_of(note)?;
+    (table.deadline(session) > now).then(|| session_entry(table, session, now))
+}
+
+fn session_entry(table: &Table, session: &Session, now: Time) -> SessionEntry {
+    let mapping = table.mappings.get(session.mapping);
+    SessionEntry {
+        protocol: mapping.protocol,
+        inside: mapping.inside.into(),
+        external: mapping.external.into(),
+        remote: session.remote.into(),
+        is_from_inside: session.opener == Direction::Outbound,
+        mapping_age: now.since(mapping.opened),
+        idle: now.since(session.active),
+        left: table.deadline(session).since(now),
+        state: session.phase.state_name(),
+    }
 }
 
 /// What can be told without the mapping.

@@ -456,6 +456,10 @@ impl Netchannel for Nat {
         entries::sessions(&self.table, slice, now)
     }
 
+    fn noted_session(&self, note: u64, now: Time) -> Option<SessionEntry> {
+        entries::noted_session(&self.table, note, now)
+    }
+
     fn pool(&self) -> Option<report::Pool> {
         Some(entries::pool(&self.settings, &self.table))
     }

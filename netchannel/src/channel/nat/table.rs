@@ -204,6 +204,13 @@ impl Table {
         self.if_alive(cookie.index, now)
     }
 
+    /// The session that was noted about a flow, if it has not ended; it may be at its timeout.
+    pub(super) fn session_of(&self, note: u64) -> Option<&Session> {
+        let cookie = Cookie::from_note(note);
+        let is_there = self.sessions.holds(cookie.index, cookie.stamp);
+        is_there.then(|| self.sessions.get(cookie.index))
+    }
+
     /// Starts to load the session that was noted about a flow.
     #[inline]
     pub(super) fn prefetch(&self, note: u64) {
