@@ -52,6 +52,30 @@ struct Excerpt {
 }
 
 impl Problem {
+    /// What is wrong with the whole of a file.
+    pub(crate) fn of_file(file: &Path, message: impl Into<String>) -> Self {
+        Problem {
+            file: file.to_owned(),
+            position: None,
+            key: String::new(),
+            message: visible(&message.into()),
+            excerpt: None,
+        }
+    }
+
+    /// What is wrong in a line of a file that is read line by line: `number` counts lines from 1, `at` is the place in the line.
+    pub(crate) fn in_line(file: &Path, number: u32, line: &str, at: &Range<usize>, message: &str) -> Self {
+        let position = Position {
+            line: number,
+            column: clamp(characters(line, at.start)),
+        };
+        Problem {
+            position: Some(position),
+            excerpt: Some(Excerpt::of(line, at)),
+            ..Self::of_file(file, message)
+        }
+    }
+
     /// The first line of the report: file, place, key and message, without the source line.
     pub fn headline(&self) -> String {
         let mut line = self.file.display().to_string();
@@ -91,17 +115,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// An error of the whole file, which could not be read as text.
-    pub(super) fn unreadable(file: &Path, message: impl Into<String>) -> Self {
-        let problem = Problem {
-            file: file.to_owned(),
-            position: None,
-            key: String::new(),
-            message: message.into(),
-            excerpt: None,
-        };
+    pub(crate) fn unreadable(file: &Path, message: impl Into<String>) -> Self {
         ConfigError {
             file: file.to_owned(),
-            problems: vec![problem],
+            problems: vec![Problem::of_file(file, message)],
             more: 0,
         }
     }
@@ -199,23 +216,15 @@ impl<'t> Source<'t> {
     /// The place of a byte offset. An offset past the end or inside a character is moved back to a valid one.
     pub(super) fn position(&self, offset: usize) -> Position {
         let (line, start, offset) = self.locate(offset);
-        let column = self.text[start..offset]
-            .chars()
-            .filter(|c| *c != '\u{feff}')
-            .count();
-        let clamp = |number: usize| u32::try_from(number + 1).unwrap_or(u32::MAX);
         Position {
             line: clamp(line),
-            column: clamp(column),
+            column: clamp(characters(&self.text[start..], offset - start)),
         }
     }
 
     /// Line (from 0), byte offset of its start, and the offset itself on a character boundary.
     fn locate(&self, offset: usize) -> (usize, usize, usize) {
-        let mut offset = offset.min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
+        let offset = boundary(self.text, offset);
         let line = self.lines.partition_point(|start| *start <= offset) - 1;
         (line, self.lines[line], offset)
     }
@@ -233,16 +242,21 @@ impl<'t> Source<'t> {
     fn excerpt(&self, span: &Range<usize>) -> Excerpt {
         let (line, start, offset) = self.locate(span.start);
         let end = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
-        let whole = self.text[start..end].trim_end_matches('\r');
-        let offset = offset.min(start + whole.len());
-        let before = self.text[start..offset]
-            .chars()
-            .filter(|c| *c != '\u{feff}')
-            .count();
         let (_, _, stop) = self.locate(span.end);
-        let marked = self.text[offset..stop.clamp(offset, start + whole.len())]
-            .chars()
-            .count();
+        Excerpt::of(
+            &self.text[start..end],
+            &(offset - start..stop.max(offset) - start),
+        )
+    }
+}
+
+impl Excerpt {
+    /// Of a line with the place marked.
+    fn of(line: &str, at: &Range<usize>) -> Self {
+        let whole = line.trim_end_matches('\r');
+        let offset = boundary(whole, at.start);
+        let before = characters(whole, offset);
+        let marked = whole[offset..boundary(whole, at.end).max(offset)].chars().count();
 
         // A long line is cut so that the place stays in view.
         let skipped = if before > SHOWN_LINE * 2 / 3 {
@@ -265,6 +279,26 @@ impl<'t> Source<'t> {
             marked: marked.min(room).max(1),
         }
     }
+}
+
+/// The last place in a text, up to this one, between two of its characters.
+fn boundary(text: &str, offset: usize) -> usize {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+/// How many characters stand before a place of a line.
+fn characters(line: &str, offset: usize) -> usize {
+    let before = line[..boundary(line, offset)].chars();
+    before.filter(|c| *c != '\u{feff}').count()
+}
+
+/// A number that counts from 1.
+fn clamp(number: usize) -> u32 {
+    u32::try_from(number + 1).unwrap_or(u32::MAX)
 }
 
 fn in_order(mut problems: Vec<(usize, Problem)>) -> Vec<Problem> {

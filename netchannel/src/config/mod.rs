@@ -58,6 +58,8 @@ pub use channel::{Channel, ChannelKind, RESERVED_CHANNELS};
 pub use error::{ConfigError, MAX_PROBLEMS, Position, Problem};
 pub use interface::{Interface, MAX_INTERFACE_NAME, MAX_INTERFACES, Role, XdpMode, ZeroCopy};
 pub use load::MAX_FILE_SIZE;
+pub(crate) use load::reason;
+pub(crate) use nat::FILTERINGS;
 pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
 pub use replay::ReplayInterface;
 pub use settings::{Control, FRAME_SIZE, FlowTable, LONGEST_TAKEOVER, Memory, Rings, State};

@@ -55,7 +55,7 @@ const BEHAVIORS: [&str; 3] = [
 ];
 
 /// Which outside hosts may answer (RFC 4787 section 5).
-pub(super) const FILTERINGS: [(&str, Filtering); 3] = [
+pub(crate) const FILTERINGS: [(&str, Filtering); 3] = [
     (BEHAVIORS[0], Filtering::EndpointIndependent),
     (BEHAVIORS[1], Filtering::AddressDependent),
     (BEHAVIORS[2], Filtering::AddressAndPortDependent),

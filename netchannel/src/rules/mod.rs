@@ -5,14 +5,24 @@
 
 mod boxes;
 mod check;
+mod files;
 mod list;
+mod loaded;
+pub(crate) mod notation;
+#[cfg(test)]
+pub(crate) mod random;
+mod reader;
 mod rule;
+pub mod text;
 mod values;
 
 pub use boxes::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, RuleBox};
 pub(crate) use check::TOO_OPEN;
 pub use check::{Families, Fault, MAX_COMMENT, Names, Part, check};
+pub use files::MAX_SIZE;
 pub use list::RuleList;
+pub use loaded::Loaded;
+pub use reader::{MAX_RULES, MAX_SET_NAME, MAX_SET_VALUES, MAX_SETS};
 pub use rule::{DEFAULT_PRIORITY, Fields, Name, NamedSet, Place, Rule, Values};
 pub(crate) use values::{ADDRESSES_EXPECTED, PORTS_EXPECTED, PREFIX_EXPECTED, interface_address, prefix};
 pub use values::{
