@@ -63,6 +63,22 @@ impl Problem {
         }
     }
 
+    /// What is wrong with something in a file that has a name and no place.
+    pub(crate) fn of_key(file: &Path, key: &str, message: &str) -> Self {
+        Problem {
+            key: visible(key),
+            ..Self::of_file(file, message)
+        }
+    }
+
+    /// What is wrong at a place of a file, of which nothing is shown.
+    pub(crate) fn at(file: &Path, position: Option<Position>, message: impl Into<String>) -> Self {
+        Problem {
+            position,
+            ..Self::of_file(file, message)
+        }
+    }
+
     /// What is wrong in a line of a file that is read line by line: `number` counts lines from 1, `at` is the place in the line.
     pub(crate) fn in_line(file: &Path, number: u32, line: &str, at: &Range<usize>, message: &str) -> Self {
         let position = Position {

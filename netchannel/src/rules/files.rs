@@ -24,15 +24,24 @@ pub(super) fn read_text(path: &Path, most: u64) -> Result<String, String> {
     if metadata.is_dir() {
         return Err("is a directory; expected a file of rules".to_owned());
     }
-    let mut bytes = Vec::with_capacity(metadata.len().min(most) as usize + 1);
-    file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > most {
+    let text = Vec::with_capacity(metadata.len().min(most) as usize + 1);
+    read_all(file, most, text)
+}
+
+/// What is left of an input as text, at most so many bytes, in an empty `text` that may have room already.
+///
+/// # Errors
+/// As [`read_text`] has them.
+pub(super) fn read_all(input: impl Read, most: u64, mut text: Vec<u8>) -> Result<String, String> {
+    let read = input.take(most + 1).read_to_end(&mut text);
+    read.map_err(|error| format!("can not be read: {}", reason(&error)))?;
+    if text.len() as u64 > most {
         return Err(format!(
             "is too long; expected rules of at most {} MiB in all files",
             MAX_SIZE >> 20
         ));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(text).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("has bytes in line {line} that are not UTF-8 text; expected a file of rules")

@@ -5,7 +5,10 @@
 
 mod boxes;
 mod check;
+pub mod classbench;
 mod files;
+mod format;
+pub mod json;
 mod list;
 mod loaded;
 pub(crate) mod notation;
@@ -20,6 +23,7 @@ pub use boxes::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, RuleBox};
 pub(crate) use check::TOO_OPEN;
 pub use check::{Families, Fault, MAX_COMMENT, Names, Part, check};
 pub use files::MAX_SIZE;
+pub use format::{Format, Options, WriteError, read, write};
 pub use list::RuleList;
 pub use loaded::Loaded;
 pub use reader::{MAX_RULES, MAX_SET_NAME, MAX_SET_VALUES, MAX_SETS};

@@ -46,17 +46,42 @@ pub fn read(file: &Path) -> Result<Rules, ReadError> {
 /// input fails.
 pub fn parse(file: &Path, input: impl BufRead) -> Result<Rules, ReadError> {
     let mut rules = Vec::new();
-    input::lines(file, input, |line, cursor| {
-        let ranges = ranges(cursor)?;
+    rows(file, input, |row| {
         // There are no more rules than lines, which are numbered in 32 bits.
         let priority = u32::try_from(rules.len()).unwrap_or(u32::MAX);
-        rules.push(Ipv4Rule::new(ranges, priority, line));
-        Ok(())
+        rules.push(Ipv4Rule::new(row.ranges, priority, row.line));
     })?;
     Ok(rules)
 }
 
-fn ranges(cursor: &mut Cursor<'_>) -> Result<[Range<u32>; 5], Fault> {
+/// What a line says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Its number, from 1.
+    pub(crate) line: u32,
+    pub(crate) ranges: [Range<u32>; 5],
+    /// Whether it asks for TCP flags.
+    pub(crate) has_flags: bool,
+}
+
+/// Reads a text line by line; what `each` was given counts for nothing if something is wrong.
+///
+/// # Errors
+///
+/// As [`parse`] has them.
+pub(crate) fn rows(file: &Path, input: impl BufRead, mut each: impl FnMut(Row)) -> Result<(), ReadError> {
+    input::lines(file, input, |line, cursor| {
+        let (ranges, has_flags) = columns(cursor)?;
+        each(Row {
+            line,
+            ranges,
+            has_flags,
+        });
+        Ok(())
+    })
+}
+
+fn columns(cursor: &mut Cursor<'_>) -> Result<([Range<u32>; 5], bool), Fault> {
     cursor.character(b'@', "`@` and the source address")?;
     let source_address = prefix(cursor, "the source address, such as 192.0.2.0/24")?;
     cursor.blanks("a blank before the destination address")?;
@@ -67,17 +92,19 @@ fn ranges(cursor: &mut Cursor<'_>) -> Result<[Range<u32>; 5], Fault> {
     let destination_port = ports(cursor, "the destination ports, such as 0 : 65535")?;
     cursor.blanks("a blank before the protocol")?;
     let protocol = protocol(cursor)?;
+    let mut has_flags = false;
     if cursor.another_column("a blank or the end of the rule")? {
-        flags(cursor)?;
+        has_flags = flags(cursor)? != 0;
     }
     cursor.end("the end of the rule: it has six columns at most")?;
-    Ok([
+    let ranges = [
         source_address,
         destination_address,
         source_port,
         destination_port,
         protocol,
-    ])
+    ];
+    Ok((ranges, has_flags))
 }
 
 /// `192.0.2.0/24`
@@ -129,15 +156,14 @@ fn protocol(cursor: &mut Cursor<'_>) -> Result<Range<u32>, Fault> {
     }
 }
 
-/// `0x0000/0x0200`
-fn flags(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+/// The mask of `0x0000/0x0200`.
+fn flags(cursor: &mut Cursor<'_>) -> Result<u32, Fault> {
     cursor.hexadecimal(
         0xffff,
         "the TCP flags, from 0x0000 to 0xFFFF, or the end of the rule",
     )?;
     cursor.character(b'/', "`/` and the mask of the TCP flags")?;
-    cursor.hexadecimal(0xffff, "the mask of the TCP flags, from 0x0000 to 0xFFFF")?;
-    Ok(())
+    cursor.hexadecimal(0xffff, "the mask of the TCP flags, from 0x0000 to 0xFFFF")
 }
 
 /// Writes rules, one a line in the order of the slice, without looking at their priorities.

@@ -79,7 +79,7 @@ pub enum ReadError {
 }
 
 /// Opens a file for reading, uncompressed if it starts as gzip does.
-pub(super) fn open(file: &Path) -> Result<Box<dyn BufRead>, ReadError> {
+pub(crate) fn open(file: &Path) -> Result<Box<dyn BufRead>, ReadError> {
     let unreadable = |source| ReadError::Unreadable {
         file: file.to_owned(),
         source,

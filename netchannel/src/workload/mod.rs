@@ -10,5 +10,6 @@ mod input;
 mod output;
 pub mod trace;
 
+pub(crate) use input::open;
 pub use input::{MAX_LINE, MAX_PROBLEMS, Problem, ReadError, Refused};
 pub use output::{Unprintable, WriteError, write_file};

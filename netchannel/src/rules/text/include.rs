@@ -45,7 +45,18 @@ impl Files {
             return Err(format!("is one of more than {MAX_FILES} files; expected fewer"));
         }
         let text = files::read_text(path, self.left)?;
-        self.left -= text.len() as u64;
+        self.take(path, real, &text, reader);
+        Ok(())
+    }
+
+    /// Reads the text of the first file, and what it includes.
+    pub(super) fn first(&mut self, path: &Path, text: &str, reader: &mut Reader) {
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        self.take(path, real, text, reader);
+    }
+
+    fn take(&mut self, path: &Path, real: PathBuf, text: &str, reader: &mut Reader) {
+        self.left = self.left.saturating_sub(text.len() as u64);
         self.count += 1;
         self.open.push(real);
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -53,9 +64,8 @@ impl Files {
             directory,
             files: self,
         };
-        Parser::new(&text, path, Some(Arc::from(path)), reader).all(Content::All, &mut included);
+        Parser::new(text, path, Some(Arc::from(path)), reader).all(Content::All, &mut included);
         self.open.pop();
-        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ use self::include::Files;
 use self::lexer::Kind;
 use self::parser::{Content, NoFiles, Parser};
 use super::reader::Reader;
-use super::{Loaded, Rule, RuleList};
+use super::{Loaded, MAX_SIZE, Rule, RuleList, files};
 use crate::config::ConfigError;
 
 pub use writer::{match_text, rule_text, write};
@@ -47,15 +47,24 @@ pub const MAX_INCLUDE_DEPTH: usize = 16;
 /// The most files that one may include, all together.
 pub const MAX_FILES: usize = 4_096;
 
-/// Reads a file and all that it includes; together at most [`MAX_SIZE`](super::MAX_SIZE) bytes.
+/// Reads a file and all that it includes; together at most [`MAX_SIZE`] bytes.
 ///
 /// # Errors
 /// Everything that is wrong with them, each with file, line and column; one problem without a position if the file can't be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
     let path = path.as_ref();
+    let text = files::read_text(path, MAX_SIZE);
+    let text = text.map_err(|message| ConfigError::unreadable(path, message))?;
+    parse_file(&text, path)
+}
+
+/// Reads the text of a file, which may include others.
+///
+/// # Errors
+/// As [`read`] has them.
+pub(super) fn parse_file(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     let mut reader = Reader::new();
-    let outcome = Files::new().read(path, &mut reader);
-    outcome.map_err(|message| ConfigError::unreadable(path, message))?;
+    Files::new().first(path, text, &mut reader);
     reader.finish(path).map(Loaded::from)
 }
 
