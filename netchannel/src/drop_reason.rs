@@ -60,6 +60,7 @@ drop_reasons! {
     NatNoMapping "nat-no-mapping" "An inbound packet to an external address and port without a mapping."
     NatFiltered "nat-filtered" "An inbound packet that the mapping's filtering does not admit."
     NatPortsExhausted "nat-ports-exhausted" "No external port or identifier was free for a new mapping."
+    NatNoExternalAddress "nat-no-external-address" "The interface whose address is the channel's external one has none at the moment; the inside host was told."
     NatHostNotServed "nat-host-not-served" "Each inside host has external ports of its own, and this one has none; it was told."
     NatMappingLimit "nat-mapping-limit" "The channel's limit of mappings was reached; the inside host was told."
     NatSessionLimit "nat-session-limit" "The channel's limit of sessions was reached; an inside host was told."

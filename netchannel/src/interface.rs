@@ -32,7 +32,7 @@ pub struct Interface {
 }
 
 /// All configured interfaces, found by number, by index, or by port and VLAN.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
     all: Vec<Interface>,
 }

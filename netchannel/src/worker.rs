@@ -117,23 +117,32 @@ pub fn mailbox() -> Result<(Handle, Mailbox), std::io::Error> {
     ))
 }
 
-/// Works until it is stopped or a port fails: receives, dispatches, answers, and sleeps when there is nothing to do.
-///
-/// # Errors
-/// If a port is gone.
-pub fn run(dispatcher: &mut Dispatcher, mailbox: &Mailbox, clock: &Clock) -> Result<(), PortFailed> {
+/// Works until it is stopped: receives, dispatches, answers, and sleeps when there is nothing to do. A port that is gone is told to
+/// `failed`, once; the others go on.
+pub fn run(
+    dispatcher: &mut Dispatcher,
+    mailbox: &Mailbox,
+    clock: &Clock,
+    mut failed: impl FnMut(PortFailed),
+) {
     let mut next_tick = clock.now() + TICK;
     let mut last_work = Time::ZERO;
     loop {
         let now = clock.now();
-        let mut is_busy = dispatcher.poll(now)? > 0;
+        let mut is_busy = match dispatcher.poll(now) {
+            Ok(received) => received > 0,
+            Err(gone) => {
+                failed(gone);
+                true
+            }
+        };
         // One letter a burst, so that neither packets nor those who ask starve.
         match mailbox.letters.try_recv() {
             Ok(Letter::Task(task)) => {
                 task(dispatcher, now);
                 is_busy = true;
             }
-            Ok(Letter::Stop) => return Ok(()),
+            Ok(Letter::Stop) => return,
             Err(_) => {}
         }
         if now >= next_tick {

@@ -14,6 +14,7 @@ pub use pass::Pass;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -130,6 +131,25 @@ pub trait Netchannel {
     ) -> Option<nat::state::Restored> {
         let (_, _, _) = (saved, stopped, now);
         None
+    }
+
+    /// Takes an external address away that an interface has lost, for a channel that translates: its mappings end, and `stand_in` (see
+    /// [`nat::stand_in`]) is in its place. Packets wait meanwhile, so a call ends a bounded number of sessions; it returns the number to go
+    /// on from if there are more.
+    fn withdraw_address(
+        &mut self,
+        address: Ipv4Addr,
+        stand_in: Ipv4Addr,
+        after: u64,
+        now: Time,
+    ) -> Option<u64> {
+        let (_, _, _, _) = (address, stand_in, after, now);
+        None
+    }
+
+    /// Puts an address that an interface has got in the place of its stand-in, for a channel that translates.
+    fn assign_address(&mut self, stand_in: Ipv4Addr, address: Ipv4Addr, now: Time) {
+        let (_, _, _) = (stand_in, address, now);
     }
 
     /// Mappings, for a channel that translates.

@@ -1,6 +1,7 @@
 //! The serving side: a thread that takes connections, and one for each of a bounded number of clients.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -8,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    answering: Answering,
     /// Closing it wakes the thread.
     wake: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -122,8 +124,9 @@ impl Server {
         };
         let socket = ControlSocket::bind(path)?;
         let (wake, woken) = UnixStream::pair().map_err(|error| failed("making a pair of sockets", error))?;
+        let answering = Answering::by(inspect);
         let clients = Clients {
-            inspect,
+            answering: answering.clone(),
             limits,
             open: Arc::default(),
             watchers: Arc::default(),
@@ -136,9 +139,15 @@ impl Server {
             .map_err(|error| failed("starting its thread", error))?;
         Ok(Server {
             path: path.to_owned(),
+            answering,
             wake: Some(wake),
             thread: Some(thread),
         })
+    }
+
+    /// Has another one answer from now on.
+    pub fn answer_by(&self, inspect: Arc<dyn Inspect>) {
+        *self.answering.0.write().unwrap_or_else(PoisonError::into_inner) = inspect;
     }
 
     /// The socket's path.
@@ -162,9 +171,29 @@ impl Drop for Server {
     }
 }
 
+/// Who answers at present.
+#[derive(Clone)]
+struct Answering(Arc<RwLock<Arc<dyn Inspect>>>);
+
+impl Answering {
+    fn by(inspect: Arc<dyn Inspect>) -> Self {
+        Self(Arc::new(RwLock::new(inspect)))
+    }
+
+    fn present(&self) -> Arc<dyn Inspect> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answering").finish_non_exhaustive()
+    }
+}
+
 /// The threads of the clients and what is needed to end them.
 struct Clients {
-    inspect: Arc<dyn Inspect>,
+    answering: Answering,
     limits: Limits,
     open: Arc<Mutex<HashMap<u64, UnixStream>>>,
     watchers: Arc<AtomicUsize>,
@@ -245,7 +274,7 @@ impl Clients {
             open: Arc::clone(&self.open),
         };
         let conversation = Conversation {
-            inspect: Arc::clone(&self.inspect),
+            answering: self.answering.clone(),
             limits: self.limits,
             watchers: Arc::clone(&self.watchers),
         };
@@ -304,7 +333,7 @@ fn refuse(stream: UnixStream, clients: usize) {
 
 /// What a client's thread needs.
 struct Conversation {
-    inspect: Arc<dyn Inspect>,
+    answering: Answering,
     limits: Limits,
     watchers: Arc<AtomicUsize>,
 }
@@ -325,7 +354,7 @@ impl Conversation {
             };
             match Asked::parse(&line) {
                 Ok(Asked::Once(request)) => {
-                    let answer = guarded(|| self.inspect.answer(request));
+                    let answer = guarded(|| self.answering.present().answer(request));
                     lines.write(&answer_line(answer), limits.answer)?;
                 }
                 Ok(Asked::Watch(watch)) => match self.admit(watch) {
@@ -349,7 +378,7 @@ impl Conversation {
                 "{most} clients watch already; try again when one has left"
             ))
         })?;
-        Ok((guarded(|| self.inspect.watch(watch))?, place))
+        Ok((guarded(|| self.answering.present().watch(watch))?, place))
     }
 }
 

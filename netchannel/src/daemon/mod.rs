@@ -1,15 +1,17 @@
 //! The daemon: a configuration brought to life on this machine's interfaces, until it is stopped or something that it stands on is gone.
 
+mod follow;
 mod inspect;
 mod kernel;
 mod network_events;
 mod offloads;
 mod packet_thread;
 mod pages;
+mod reopen;
 mod saver;
 mod state;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,15 +20,14 @@ use crate::control::{Server, ServerError};
 use crate::dispatch::PortFailed;
 use crate::event_log::{EventLog, LogError, Reopener};
 use crate::events::{Events, Kind, What};
-use crate::network::{
-    InterfaceIndex, Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork,
-};
+use crate::network::{Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork};
 use crate::port::afxdp::AfXdpError;
 use crate::setup::{self, Claim, CustomChannels, Device, Layout, SetupError};
 use crate::time::Clock;
 use crate::worker::{self, Handle};
 use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpError, XdpProgram};
 
+use follow::Following;
 use inspect::Inspector;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
@@ -75,17 +76,6 @@ pub enum DaemonError {
     /// A log can't be opened.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A port failed while running.
-    #[error("interface `{interface}` failed: {source}; is its driver still there?")]
-    PortFailed {
-        /// The device.
-        interface: String,
-        /// What it said.
-        source: std::io::Error,
-    },
-    /// An interface was removed while running.
-    #[error("interface `{0}` was removed; start again when it is back")]
-    InterfaceRemoved(String),
     /// The packet thread ended without a reason.
     #[error("the packet thread ended unexpectedly; the log says more")]
     WorkerLost,
@@ -97,7 +87,8 @@ pub enum DaemonError {
 /// What can happen while the daemon runs.
 enum Event {
     Stop,
-    WorkerEnded(Result<(), PortFailed>),
+    WorkerEnded,
+    PortFailed(PortFailed),
     Network(NetworkEvent),
 }
 
@@ -176,7 +167,9 @@ pub struct Daemon {
     worker: PacketThread,
     event_log: EventLog,
     monitor: MonitorHandle,
-    _offloads: Offloads,
+    offloads: Offloads,
+    pins: Pins,
+    following: Following,
 }
 
 impl Daemon {
@@ -241,6 +234,8 @@ impl Daemon {
         )?;
 
         let mut daemon = Self {
+            following: Following::new(&layout),
+            pins: pins.clone(),
             config,
             layout,
             claims,
@@ -256,14 +251,16 @@ impl Daemon {
             worker,
             event_log,
             monitor,
-            _offloads: offloads,
+            offloads,
         };
         // Asked for before the program is attached: from the first packet on it knows what to do.
         daemon.set_interest()?;
-        daemon.attach()?;
+        daemon.attach_all()?;
         pins.remove_older(LONGEST_TAKEOVER);
         daemon.serve()?;
-        daemon.follow()?;
+        daemon.listen_to_network()?;
+        // What changed since the start was prepared.
+        daemon.follow();
         if let Some(state) = state {
             daemon.saver = Saver::start(state, daemon.worker.handle().clone())?;
         }
@@ -296,17 +293,24 @@ impl Daemon {
     /// Waits until the daemon is stopped, and cleans up.
     ///
     /// # Errors
-    /// If it ended by itself: an interface was removed, say.
+    /// If it ended by itself.
     pub fn wait(mut self) -> Result<(), DaemonError> {
         loop {
-            match self.events.recv() {
+            let event = match self.following.retry() {
+                None => self.events.recv().map_err(RecvTimeoutError::from),
+                Some(after) => self.events.recv_timeout(after),
+            };
+            match event {
                 Ok(Event::Stop) => {
                     self.hand_on();
                     return Ok(());
                 }
-                Ok(Event::WorkerEnded(Ok(()))) | Err(_) => return Err(DaemonError::WorkerLost),
-                Ok(Event::WorkerEnded(Err(failed))) => return Err(self.port_failed(failed)),
+                Ok(Event::WorkerEnded) | Err(RecvTimeoutError::Disconnected) => {
+                    return Err(DaemonError::WorkerLost);
+                }
+                Ok(Event::PortFailed(failed)) => self.port_failed(&failed),
                 Ok(Event::Network(event)) => self.network_changed(event)?,
+                Err(RecvTimeoutError::Timeout) => self.follow(),
             }
         }
     }
@@ -342,24 +346,30 @@ impl Daemon {
         self.told.end(STREAMS_END);
     }
 
-    fn attach(&mut self) -> Result<(), DaemonError> {
-        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
-        for (device, port) in self.layout.devices.iter().zip(&mut self.ports) {
-            let choice = match device.mode {
-                XdpMode::Auto => ModeChoice::Auto,
-                XdpMode::Native => ModeChoice::Native,
-                XdpMode::Generic => ModeChoice::Generic,
-            };
-            let mode = xdp.attach(&device.name, choice)?;
-            if let (AttachedMode::Generic { why_not_native }, XdpMode::Auto) = (&mode, device.mode) {
-                log::warn!(
-                    "{}: XDP runs in generic mode, which is slower: {why_not_native}",
-                    device.name
-                );
-            }
-            port.mode = Some(mode);
+    fn attach_all(&mut self) -> Result<(), DaemonError> {
+        for number in 0..self.ports.len() {
+            let mode = self.attach(&self.layout.devices[number])?;
+            self.ports[number].mode = Some(mode);
         }
         Ok(())
+    }
+
+    /// Attaches the XDP program to a device.
+    fn attach(&self, device: &Device) -> Result<AttachedMode, DaemonError> {
+        let choice = match device.mode {
+            XdpMode::Auto => ModeChoice::Auto,
+            XdpMode::Native => ModeChoice::Native,
+            XdpMode::Generic => ModeChoice::Generic,
+        };
+        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mode = xdp.attach(&device.name, choice)?;
+        if let (AttachedMode::Generic { why_not_native }, XdpMode::Auto) = (&mode, device.mode) {
+            log::warn!(
+                "{}: XDP runs in generic mode, which is slower: {why_not_native}",
+                device.name
+            );
+        }
+        Ok(mode)
     }
 
     fn set_interest(&self) -> Result<(), DaemonError> {
@@ -369,7 +379,7 @@ impl Daemon {
             &self.config.rules,
             &self.layout,
             &links,
-            &self.claims,
+            &self.present_claims(),
         );
         self.xdp
             .lock()
@@ -379,20 +389,33 @@ impl Daemon {
     }
 
     fn serve(&mut self) -> Result<(), DaemonError> {
-        let inspector = Inspector::new(
+        self.server = Some(Server::start(
+            &self.config.control.socket,
+            Arc::new(self.inspector()),
+        )?);
+        Ok(())
+    }
+
+    fn inspector(&self) -> Inspector {
+        Inspector::new(
             self.worker.handle().clone(),
             Arc::clone(&self.xdp),
             self.layout.clone(),
             self.ports.clone(),
             self.network.clone(),
             self.told.clone(),
-        );
-        self.server = Some(Server::start(&self.config.control.socket, Arc::new(inspector))?);
-        Ok(())
+        )
+    }
+
+    /// Has questions answered by what interfaces and ports are now.
+    fn inspect_anew(&self) {
+        if let Some(server) = &self.server {
+            server.answer_by(Arc::new(self.inspector()));
+        }
     }
 
     /// Has the network's events come in with all others.
-    fn follow(&self) -> Result<(), DaemonError> {
+    fn listen_to_network(&self) -> Result<(), DaemonError> {
         let (network, sender) = (self.monitor.subscribe(), self.sender.clone());
         std::thread::Builder::new()
             .name("network-events".into())
@@ -405,79 +428,6 @@ impl Daemon {
                 }
             })?;
         Ok(())
-    }
-
-    fn network_changed(&mut self, event: NetworkEvent) -> Result<(), DaemonError> {
-        match event {
-            NetworkEvent::LinkRemoved { index, name } if self.is_ours(index) => {
-                return Err(DaemonError::InterfaceRemoved(name));
-            }
-            NetworkEvent::LinkDown { index, name } if self.is_ours(index) => {
-                log::warn!("{name} is down");
-            }
-            NetworkEvent::LinkUp { index, name } if self.is_ours(index) => log::info!("{name} is up"),
-            NetworkEvent::MonitorFailed { reason } => return Err(DaemonError::NetworkLost(reason)),
-            NetworkEvent::AddressesChanged { .. }
-            | NetworkEvent::LinkRemoved { .. }
-            | NetworkEvent::Missed => {
-                self.check_devices()?;
-                self.warn_of_lost_addresses();
-                // The old interest stays if the new one can't be set.
-                if let Err(error) = self.set_interest() {
-                    log::error!("the XDP program does not know the box's new addresses: {error}");
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A translator keeps the address that its interface had at the start: the mappings are known by it outside.
-    fn warn_of_lost_addresses(&self) {
-        let links = &self.network.load().links;
-        for claim in &self.claims {
-            let Some(interface) = &claim.interface else {
-                continue;
-            };
-            let address = *claim.addresses.start();
-            if !links.is_local(address.into()) {
-                log::warn!(
-                    "channel {} translates to {address}, which {interface} does not have any more; start again to \
-                     translate to the address that it has now",
-                    claim.name
-                );
-            }
-        }
-    }
-
-    fn is_ours(&self, index: InterfaceIndex) -> bool {
-        self.layout.interfaces.by_index(index).is_some()
-            || self.layout.devices.iter().any(|device| device.index == index)
-    }
-
-    /// Fails if one of the devices is gone: an event may have been missed.
-    fn check_devices(&self) -> Result<(), DaemonError> {
-        let links = &self.network.load().links;
-        match self
-            .layout
-            .devices
-            .iter()
-            .find(|device| links.get(device.index).is_none())
-        {
-            Some(device) => Err(DaemonError::InterfaceRemoved(device.name.clone())),
-            None => Ok(()),
-        }
-    }
-
-    fn port_failed(&self, failed: PortFailed) -> DaemonError {
-        let interface = self.layout.devices[usize::from(failed.port.0)].name.clone();
-        match nix::net::if_::if_nametoindex(interface.as_str()) {
-            Ok(_) => DaemonError::PortFailed {
-                interface,
-                source: failed.source,
-            },
-            Err(_) => DaemonError::InterfaceRemoved(interface),
-        }
     }
 }
 

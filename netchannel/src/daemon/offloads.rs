@@ -12,20 +12,25 @@ impl Offloads {
     /// Turns off what would make frames arrive other than they were sent: the stripping of VLAN tags and the merging of
     /// segments. Each change is logged.
     pub(super) fn turn_off(layout: &Layout) -> Self {
-        let mut changed = Vec::new();
-        match Ethtool::open() {
-            Ok(ethtool) => {
-                for device in &layout.devices {
-                    for offload in [Offload::ReceiveVlan, Offload::ReceiveMerging] {
-                        if turn_off(&ethtool, &device.name, offload) {
-                            changed.push((device.name.clone(), offload));
-                        }
-                    }
-                }
-            }
-            Err(error) => log::warn!("offloads can't be looked at: {error}"),
+        let mut offloads = Self { changed: Vec::new() };
+        for device in &layout.devices {
+            offloads.turn_off_at(&device.name);
         }
-        Self { changed }
+        offloads
+    }
+
+    /// The same at one device, which is new.
+    pub(super) fn turn_off_at(&mut self, device: &str) {
+        let ethtool = match Ethtool::open() {
+            Ok(ethtool) => ethtool,
+            Err(error) => return log::warn!("{device}: offloads can't be looked at: {error}"),
+        };
+        self.changed.retain(|(known, _)| known != device);
+        for offload in [Offload::ReceiveVlan, Offload::ReceiveMerging] {
+            if turn_off(&ethtool, device, offload) {
+                self.changed.push((device.to_owned(), offload));
+            }
+        }
     }
 }
 

@@ -9,15 +9,15 @@ use super::kernel::KernelHandover;
 use super::state::StateFiles;
 use super::{DaemonError, Event};
 use crate::config::{Config, FRAME_SIZE};
-use crate::dispatch::{Dispatcher, FlowRecorder, Parts, PortFailed};
+use crate::dispatch::{Dispatcher, FlowRecorder, Parts};
 use crate::network::ethtool::Ethtool;
-use crate::network::{Resolver, SharedNetwork};
+use crate::network::{Links, Resolver, SharedNetwork};
 use crate::port::PacketIo;
 use crate::port::afxdp::{self, AfXdpPort, PortOptions, Umem, UmemOptions, ZeroCopy};
-use crate::setup::{self, ChannelPlan, Layout};
+use crate::setup::{self, ChannelPlan, Claim, Device, Layout};
 use crate::time::Clock;
 use crate::worker::{self, Handle, Mailbox};
-use crate::xdp::{AttachedMode, XdpProgram};
+use crate::xdp::{AttachedMode, XdpError, XdpProgram};
 use xdp_prog::QUEUES_PER_INTERFACE;
 
 /// What the kernel and the socket need in front of a packet in its chunk.
@@ -136,16 +136,12 @@ impl Drop for PacketThread {
 type Opened = SyncSender<Result<Vec<OpenPort>, DaemonError>>;
 
 /// Tells the daemon that the thread has ended, also when it panicked: nobody else would.
-struct Farewell<'a> {
-    events: &'a Sender<Event>,
-    ended: Result<(), PortFailed>,
-}
+struct Farewell<'a>(&'a Sender<Event>);
 
 impl Drop for Farewell<'_> {
     fn drop(&mut self) {
-        let ended = std::mem::replace(&mut self.ended, Ok(()));
         // A daemon that is gone need not be told.
-        let _ = self.events.send(Event::WorkerEnded(ended));
+        let _ = self.0.send(Event::WorkerEnded);
     }
 }
 
@@ -166,11 +162,10 @@ fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
             return;
         }
     };
-    let mut farewell = Farewell {
-        events,
-        ended: Ok(()),
-    };
-    farewell.ended = worker::run(&mut dispatcher, mailbox, &clock);
+    let _farewell = Farewell(events);
+    worker::run(&mut dispatcher, mailbox, &clock, |failed| {
+        let _ = events.send(Event::PortFailed(failed));
+    });
     if let Some(state) = &state {
         state.save(&dispatcher, clock.now());
     }
@@ -189,18 +184,34 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         flows,
         state: _,
     } = plan;
-    let (umem, ports) = open_ports(&config, &layout)?;
-    let open_ports = ports.iter().map(|port| describe(port, &umem)).collect();
+    let links = Arc::clone(&network.load().links);
+    let (umem, ports) = open_ports(&config, &layout, &links, &vec![false; layout.devices.len()])?;
+    let ports: Vec<AfXdpPort> = ports.into_iter().flatten().collect();
+    if let Some(gone) = layout.devices.get(ports.len()) {
+        return Err(XdpError::NoSuchInterface {
+            interface: gone.name.clone(),
+        }
+        .into());
+    }
+    let described = ports.iter().zip(&layout.devices);
+    let open_ports = described
+        .map(|(port, device)| describe(device, port, &umem))
+        .collect();
     let handover = {
         let mut xdp = xdp.lock().unwrap_or_else(PoisonError::into_inner);
-        for port in &ports {
+        for (port, device) in ports.iter().zip(&layout.devices) {
             for (queue, socket) in port.sockets() {
-                xdp.register_socket(port.interface(), queue, socket)?;
+                xdp.register_socket(&device.name, queue, socket)?;
             }
         }
         xdp.handover().try_clone()?
     };
-    let claims = channels.claims.clone();
+    let claims: Vec<Claim> = channels
+        .claims
+        .iter()
+        .filter(|claim| claim.is_there())
+        .cloned()
+        .collect();
     let channels = channels.register().map_err(setup::SetupError::from)?;
     let rules = setup::rule_set(&config, &config.rules, &channels, &claims)?;
     let mut dispatcher = Dispatcher::new(Parts {
@@ -233,20 +244,30 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     Ok((dispatcher, open_ports))
 }
 
-fn open_ports(config: &Config, layout: &Layout) -> Result<(Umem, Vec<AfXdpPort>), DaemonError> {
+/// Opens the ports of the devices that are there and not `left_out`; `None` for the others.
+pub(super) fn open_ports(
+    config: &Config,
+    layout: &Layout,
+    links: &Links,
+    left_out: &[bool],
+) -> Result<(Umem, Vec<Option<AfXdpPort>>), DaemonError> {
     let mut options = Vec::new();
-    for device in &layout.devices {
-        let queues = afxdp::queues_of(&device.name)?;
+    let mut is_there = Vec::new();
+    for (device, left_out) in layout.devices.iter().zip(left_out) {
+        let link = links.get(device.index).filter(|_| !left_out);
+        is_there.push(link.is_some());
+        let Some(link) = link else { continue };
+        let queues = afxdp::queues_of(&link.name)?;
         if queues > QUEUES_PER_INTERFACE {
             log::warn!(
                 "{} has {queues} queues, of which {QUEUES_PER_INTERFACE} are served; packets of the others go to the kernel: \
                  give it fewer (ethtool -L {} combined N)",
                 device.name,
-                device.name
+                link.name
             );
         }
         options.push(PortOptions {
-            interface: device.name.clone(),
+            interface: link.name.clone(),
             queues: 0..queues.min(QUEUES_PER_INTERFACE),
             receive_ring: config.rings.receive,
             transmit_ring: config.rings.transmit,
@@ -283,13 +304,17 @@ fn open_ports(config: &Config, layout: &Layout) -> Result<(Umem, Vec<AfXdpPort>)
     if config.memory.huge_pages && !umem.uses_huge_pages() {
         log::warn!("there are not enough huge pages: the packet memory is in ordinary ones");
     }
-    Ok((umem, ports))
+    let mut ports = ports.into_iter();
+    let ports = is_there
+        .into_iter()
+        .map(|is_there| if is_there { ports.next() } else { None });
+    Ok((umem, ports.collect()))
 }
 
-fn describe(port: &AfXdpPort, umem: &Umem) -> OpenPort {
+pub(super) fn describe(device: &Device, port: &AfXdpPort, umem: &Umem) -> OpenPort {
     let driver = Ethtool::open().and_then(|ethtool| ethtool.driver(port.interface()));
     OpenPort {
-        device: port.interface().to_owned(),
+        device: device.name.clone(),
         driver: driver.ok(),
         queues: port.sockets().count() as u32,
         zero_copy: port.is_zero_copy(),
@@ -311,16 +336,13 @@ mod tests {
         let thread = std::thread::spawn({
             let events = events.clone();
             move || {
-                let _farewell = Farewell {
-                    events: &events,
-                    ended: Ok(()),
-                };
+                let _farewell = Farewell(&events);
                 panic!("a channel of somebody's own failed");
             }
         });
         assert!(thread.join().is_err());
         // The daemon keeps a sender itself: without the farewell there would be nothing to receive.
-        assert!(matches!(told.try_recv(), Ok(Event::WorkerEnded(Ok(())))));
+        assert!(matches!(told.try_recv(), Ok(Event::WorkerEnded)));
         drop(events);
     }
 }

@@ -133,6 +133,18 @@ impl Core {
         changed
     }
 
+    /// Goes on with interfaces, frames and a way to the kernel that are new.
+    pub(crate) fn reopen(&mut self, interfaces: Interfaces, pool: FramePool, kernel: Box<dyn KernelPath>) {
+        self.pool = pool;
+        self.kernel = kernel;
+        self.set_interfaces(interfaces);
+    }
+
+    pub(crate) fn set_interfaces(&mut self, interfaces: Interfaces) {
+        self.interfaces = interfaces;
+        self.learn_macs();
+    }
+
     fn learn_macs(&mut self) {
         let links = &self.network.network().links;
         let mac = |interface: &Interface| links.get(interface.index).map_or([0; 6], |link| link.mac);

@@ -23,7 +23,7 @@ use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces, PortId};
 use crate::network::NetworkReader;
 use crate::packet::{Headers, Packet, complete_checksum};
-use crate::port::{Frame, FramePool, PacketIo};
+use crate::port::{AbsentPort, Frame, FramePool, PacketIo};
 use crate::time::Time;
 
 /// Packets taken from a port at once.
@@ -58,6 +58,20 @@ pub struct Parts {
     pub network: NetworkReader,
     /// Who is asked for unknown neighbours.
     pub resolver: Box<dyn Resolve>,
+    /// Where passed packets go.
+    pub kernel: Box<dyn KernelPath>,
+}
+
+/// What a dispatcher is given anew when an interface is back that was gone; see [`Parts`].
+pub struct Reopened {
+    /// All interfaces, in the same order.
+    pub interfaces: Interfaces,
+    /// All ports, in the same order.
+    pub ports: Vec<Box<dyn PacketIo>>,
+    /// For each port, whether frames may arrive with partial checksums.
+    pub partial_checksums: Vec<bool>,
+    /// The pool that all ports' frames come from.
+    pub pool: FramePool,
     /// Where passed packets go.
     pub kernel: Box<dyn KernelPath>,
 }
@@ -148,7 +162,8 @@ impl Dispatcher {
     /// nothing to do now.
     ///
     /// # Errors
-    /// If a port is gone. What the round received was taken care of nevertheless.
+    /// If a port is gone. What the round received was taken care of nevertheless. This is said once: from then on nothing comes from the port,
+    /// what would leave by it is dropped, and the others go on; see [`reopen`](Self::reopen).
     pub fn poll(&mut self, now: Time) -> Result<usize, PortFailed> {
         if self.core.refresh_network() {
             self.settle(now);
@@ -160,6 +175,7 @@ impl Dispatcher {
         let mut failed = Ok(received);
         for (number, port) in self.ports.iter_mut().enumerate() {
             if let Err(source) = port.flush() {
+                *port = Box::new(AbsentPort::after(port.counters()));
                 failed = Err(PortFailed {
                     port: PortId(number as u16),
                     source,
@@ -311,8 +327,14 @@ impl Dispatcher {
             let sent = port.transmit(now, &mut frames);
             self.core.totals.transmitted += sent as u64;
             self.transmit_drops[number] += frames.len() as u64;
-            for frame in frames.drain(..) {
-                self.core.drop(frame, DropReason::TransmitFull);
+            if !frames.is_empty() {
+                let reason = match port.is_link_up() {
+                    true => DropReason::TransmitFull,
+                    false => DropReason::InterfaceDown,
+                };
+                for frame in frames.drain(..) {
+                    self.core.drop(frame, reason);
+                }
             }
             *self.core.output(PortId(number as u16)) = frames;
         }
@@ -369,6 +391,35 @@ impl Dispatcher {
             entry.channel.tick(&mut Context::new(now, &mut self.core));
         }
         self.transmit(now);
+    }
+
+    /// Closes all ports, before they are opened anew. Nothing is received or sent meanwhile.
+    pub fn close_ports(&mut self) {
+        for port in &mut self.ports {
+            *port = Box::new(AbsentPort::after(port.counters()));
+        }
+    }
+
+    /// Goes on with ports that were opened anew, in place of those that there were. Channels and flows stay; interfaces are known by the
+    /// same numbers.
+    pub fn reopen(&mut self, parts: Reopened) {
+        let Reopened {
+            interfaces,
+            ports,
+            partial_checksums,
+            pool,
+            kernel,
+        } = parts;
+        debug_assert_eq!(ports.len(), self.ports.len());
+        self.ports = ports;
+        self.partial_checksums = partial_checksums;
+        self.partial_checksums.resize(self.ports.len(), false);
+        self.core.reopen(interfaces, pool, kernel);
+    }
+
+    /// Goes on with interfaces that have other indices in the kernel.
+    pub fn set_interfaces(&mut self, interfaces: Interfaces) {
+        self.core.set_interfaces(interfaces);
     }
 
     /// Replaces the rules: every flow is decided anew with its next packet. Flows that have none are cleared away little by little;

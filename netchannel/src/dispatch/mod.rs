@@ -19,7 +19,7 @@ mod tcp_flags;
 
 pub use context::Context;
 pub use core::{KernelPath, Totals};
-pub use dispatcher::{BURST, Dispatcher, Parts, PortFailed, TooManyWatches};
+pub use dispatcher::{BURST, Dispatcher, Parts, PortFailed, Reopened, TooManyWatches};
 pub use flow_key::FlowKey;
 pub use flow_record::{CloseReason, FlowClosed, FlowRecord, FlowRecorder, FlowRecording, flow_recording};
 pub use flow_table::{CensusNumber, CensusSuperseded, Flow, FlowId, FlowTable};

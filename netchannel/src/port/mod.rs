@@ -1,11 +1,13 @@
 //! Ports: where packets come from and go to. [`PacketIo`] is the seam; AF_XDP sockets, capture files and plain memory
 //! implement it, so that everything behind it runs the same on a wire, on a capture and in a test.
 
+mod absent;
 pub mod afxdp;
 pub mod capture;
 mod frame;
 pub mod memory;
 
+pub use absent::AbsentPort;
 pub use frame::{Frame, FramePool, FrameTooSmall};
 
 use std::io;
@@ -50,6 +52,11 @@ pub trait PacketIo: std::any::Any {
 
     /// Frames that the port holds: waiting to be filled, filled and not yet received, or queued and not yet sent.
     fn held(&self) -> usize;
+
+    /// Whether frames can leave: the interface is there and up.
+    fn is_link_up(&self) -> bool {
+        true
+    }
 
     /// Whether queued frames wait for another [`flush`](Self::flush), because the driver would not take them.
     fn has_backlog(&self) -> bool {

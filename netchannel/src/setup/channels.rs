@@ -1,12 +1,13 @@
 //! The configured channels.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
 use super::SetupError;
+use super::moves::{first_address, stand_in_of};
 use crate::channel::nat::{self, Filtering, NatSettings, PortScheme, PreparedNat, SharedFragments, Timeouts};
 use crate::channel::{ChannelId, Drop, Forward, Netchannel, Pass};
 use crate::config::{self, ChannelKind, Config, External, Role};
@@ -53,7 +54,8 @@ pub struct Claim {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Whether all that is sent to the addresses is its own, of any protocol. Then it has no `ports`.
     pub is_whole: bool,
-    /// The interface whose address it is, if it was not given by number.
+    /// The interface whose address it is, if it was not given by number. If that has none at the moment, a
+    /// [stand-in](nat::stand_in) is claimed.
     pub interface: Option<String>,
 }
 
@@ -100,7 +102,7 @@ impl ChannelPlan {
 /// Plans the channels of the configuration, `drop` and `pass` before them. Translators record into `recorders`.
 ///
 /// # Errors
-/// If a translator has no external address or refuses its settings, or a custom channel is not brought.
+/// If a translator refuses its settings, or a custom channel is not brought.
 pub fn channels(
     config: &Config,
     links: &Links,
@@ -126,7 +128,7 @@ pub fn channels(
             }
             ChannelKind::Nat(settings) => {
                 let id = ChannelId(plan.channels.len() as u16);
-                let claims = claims(id, &channel.name, settings, links)?;
+                let claims = claims(id, &channel.name, settings, config, links);
                 warn_of_inside(config, links, &claims);
                 let external: Vec<_> = claims.iter().map(|claim| claim.addresses.clone()).collect();
                 let forwards = forwards(settings, &external);
@@ -155,28 +157,32 @@ fn claims(
     channel: ChannelId,
     name: &str,
     settings: &config::Nat,
+    config: &Config,
     links: &Links,
-) -> Result<Vec<Claim>, SetupError> {
+) -> Vec<Claim> {
     let claim = |external: &External| {
         let (addresses, interface) = match external {
             External::Addresses(first, last) => (*first..=*last, None),
             External::Interface(interface) => {
-                let address =
-                    first_address(links, interface).ok_or_else(|| SetupError::NoExternalAddress {
-                        channel: name.to_owned(),
-                        interface: interface.clone(),
-                    })?;
+                let address = links.by_name(interface).and_then(first_address);
+                if address.is_none() {
+                    log::warn!(
+                        "channel {name} translates to the address of {interface}, which has no IPv4 address: what it would \
+                         translate is dropped until there is one"
+                    );
+                }
+                let address = address.unwrap_or_else(|| stand_in_of(config, interface));
                 (address..=address, Some(interface.clone()))
             }
         };
-        Ok(Claim {
+        Claim {
             channel,
             name: name.to_owned(),
             addresses,
             ports: ranges(&settings.ports),
             is_whole: false,
             interface,
-        })
+        }
     };
     settings.external.iter().map(claim).collect()
 }
@@ -230,13 +236,20 @@ fn with_static(mut claims: Vec<Claim>, settings: &config::Nat, forwards: &[nat::
     let Some(Claim { channel, name, .. }) = claims.first().cloned() else {
         return claims;
     };
-    let claim = |addresses, ports, is_whole| Claim {
+    let of_interfaces: Vec<_> = claims
+        .iter()
+        .filter_map(|claim| Some((*claim.addresses.start(), claim.interface.clone()?)))
+        .collect();
+    let claim = |addresses: RangeInclusive<Ipv4Addr>, ports, is_whole| Claim {
         channel,
         name: name.clone(),
+        interface: of_interfaces
+            .iter()
+            .find(|(address, _)| addresses == (*address..=*address))
+            .map(|(_, interface)| interface.clone()),
         addresses,
         ports,
         is_whole,
-        interface: None,
     };
     let forwarded = forwards.iter().map(|forward| {
         claim(
@@ -253,24 +266,13 @@ fn with_static(mut claims: Vec<Claim>, settings: &config::Nat, forwards: &[nat::
     claims
 }
 
-fn first_address(links: &Links, interface: &str) -> Option<Ipv4Addr> {
-    let addresses = links.by_name(interface).map_or(&[][..], |link| &link.addresses);
-    addresses
-        .iter()
-        .map(IpNet::addr)
-        .find_map(|address| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
-}
-
 /// Inside hosts may have an external address, if it lies among theirs. It is the translator's then (RFC 4787 REQ-7).
 fn warn_of_inside(config: &Config, links: &Links, claims: &[Claim]) {
     let inside = config
         .interfaces
         .iter()
         .filter(|interface| interface.role == Role::Inside)
-        .flat_map(|interface| super::interest::served(interface, links));
+        .flat_map(|interface| super::interest::served(interface, links.by_name(&interface.name)));
     for prefix in inside {
         let IpNet::V4(prefix) = prefix else { continue };
         let overlapping = claims.iter().filter(|claim| {

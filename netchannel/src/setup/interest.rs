@@ -7,12 +7,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv4Subnets};
 
 use super::{Claim, Layout};
 use crate::config::{self, ChannelKind, Config, Role};
+use crate::interface::Interface;
 use crate::network::{Link, Links};
 use crate::rules::{AddressRange, Families, Rule, RuleList};
 use crate::xdp::{ExternalPrefix, Interest, LogicalInterface};
 
 /// Works out what user space wants: on inside interfaces what comes from the prefixes that they serve, everywhere what is sent to
 /// the translators' external addresses and ports, and on outside interfaces, if a rule forwards, what is sent to the inside prefixes.
+/// Of interfaces that are not there, nothing.
 pub fn interest(
     config: &Config,
     rules: &RuleList,
@@ -22,9 +24,9 @@ pub fn interest(
 ) -> Interest {
     let ruled = Ruled::by(config, rules);
     let sources = |name: &str| -> Vec<IpNet> {
-        config
-            .interface(name)
-            .map_or(Vec::new(), |interface| served(interface, links))
+        config.interface(name).map_or(Vec::new(), |interface| {
+            served(interface, layout.link(name, links))
+        })
     };
     let inside: Vec<IpNet> = config
         .interfaces
@@ -43,7 +45,15 @@ pub fn interest(
         .filter(|claim| claim.is_whole)
         .flat_map(|claim| Ipv4Subnets::new(*claim.addresses.start(), *claim.addresses.end(), 0))
         .collect();
-    let interfaces = layout.interfaces.iter().map(|(id, interface)| {
+    let is_there = |interface: &Interface| {
+        let device = &layout.devices[usize::from(interface.port.0)];
+        links.get(interface.index).is_some() && links.get(device.index).is_some()
+    };
+    let present = layout
+        .interfaces
+        .iter()
+        .filter(|(_, interface)| is_there(interface));
+    let interfaces = present.map(|(id, interface)| {
         let is_inside = interface.role == Role::Inside;
         let mut wanted = LogicalInterface {
             device: layout.devices[usize::from(interface.port.0)].name.clone(),
@@ -74,9 +84,9 @@ pub fn interest(
     }
 }
 
-/// The prefixes of an inside interface: those that the configuration has, else those that it is connected to.
-pub(super) fn served(interface: &config::Interface, links: &Links) -> Vec<IpNet> {
-    let connected = || links.by_name(&interface.name).map_or(Vec::new(), connected);
+/// The prefixes of an inside interface: those that the configuration has, else those that its link is connected to.
+pub(super) fn served(interface: &config::Interface, link: Option<&Link>) -> Vec<IpNet> {
+    let connected = || link.map_or(Vec::new(), connected);
     interface.prefixes.clone().unwrap_or_else(connected)
 }
 

@@ -3,7 +3,7 @@
 use super::SetupError;
 use crate::config::{Config, XdpMode, ZeroCopy};
 use crate::interface::{Interface, Interfaces, PortId};
-use crate::network::{InterfaceIndex, Links};
+use crate::network::{InterfaceIndex, Link, Links, VlanTag};
 use crate::packet::{VlanTags, ethertype};
 
 /// A device to be opened: one port.
@@ -22,12 +22,72 @@ pub struct Device {
 }
 
 /// Interfaces, and the devices under them; [`Interface::port`] is an index into `devices`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The configured interfaces.
     pub interfaces: Interfaces,
     /// The devices.
     pub devices: Vec<Device>,
+}
+
+impl Layout {
+    /// The link of a configured interface: the one that it was found as, whatever its name is now.
+    pub fn link<'a>(&self, interface: &str, links: &'a Links) -> Option<&'a Link> {
+        let id = self.interfaces.by_name(interface)?;
+        links.get(self.interfaces.get(id).index)
+    }
+
+    /// Finds what is gone again, if something has its name now. The others stay what they are, also under another name. An interface
+    /// that came back as something else than it was is not taken.
+    pub fn found_again(&self, links: &Links) -> Self {
+        let mut devices = self.devices.clone();
+        for device in &mut devices {
+            let is_gone = links.get(device.index).is_none();
+            if let Some(link) = links
+                .by_name(&device.name)
+                .filter(|link| is_gone && link.vlan.is_none())
+            {
+                device.index = link.index;
+                device.partial_checksums = is_veth(link);
+            }
+        }
+        let mut interfaces: Vec<Interface> = self.interfaces.iter().map(|(_, it)| it.clone()).collect();
+        for interface in &mut interfaces {
+            let is_gone = links.get(interface.index).is_none();
+            let device = devices[usize::from(interface.port.0)].index;
+            if let Some(link) = links.by_name(&interface.name).filter(|_| is_gone)
+                && let Some((below, tags)) = links.underlying(link.index)
+                && below.index == device
+                && vlan_of(&tags) == Some(interface.vlan)
+            {
+                interface.index = link.index;
+            }
+        }
+        Self {
+            interfaces: Interfaces::new(interfaces),
+            devices,
+        }
+    }
+}
+
+fn is_veth(link: &Link) -> bool {
+    link.kind.as_deref() == Some("veth")
+}
+
+/// `None` for too many tags.
+fn vlan_of(tags: &[VlanTag]) -> Option<VlanTags> {
+    match tags {
+        [] => Some(VlanTags::default()),
+        [outer] => Some(VlanTags {
+            outer: outer.id,
+            inner: 0,
+        }),
+        [outer, inner] => Some(VlanTags {
+            outer: outer.id,
+            inner: inner.id,
+        }),
+        _ => None,
+    }
 }
 
 /// Finds the devices of the configured interfaces. A VLAN interface is served through the device under it.
@@ -47,24 +107,13 @@ pub fn layout(config: &Config, links: &Links) -> Result<Layout, SetupError> {
         let (device, tags) = links
             .underlying(link.index)
             .ok_or_else(|| SetupError::Nesting { name: name.clone() })?;
-        let vlan = match tags[..] {
-            [] => VlanTags::default(),
-            [outer] => VlanTags {
-                outer: outer.id,
-                inner: 0,
-            },
-            [outer, inner] => VlanTags {
-                outer: outer.id,
-                inner: inner.id,
-            },
-            _ => return Err(SetupError::Nesting { name: name.clone() }),
-        };
+        let vlan = vlan_of(&tags).ok_or_else(|| SetupError::Nesting { name: name.clone() })?;
         let wanted = Device {
             name: device.name.clone(),
             index: device.index,
             mode: configured.mode,
             zero_copy: configured.zero_copy,
-            partial_checksums: device.kind.as_deref() == Some("veth"),
+            partial_checksums: is_veth(device),
         };
         let port = match devices.iter().position(|known| known.index == wanted.index) {
             Some(port) if devices[port] == wanted => port,

@@ -4,11 +4,14 @@
 mod channels;
 mod interest;
 mod layout;
+mod moves;
 mod rules;
 
 pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels, port_schemes};
 pub use interest::interest;
 pub use layout::{Device, Layout, layout};
+pub(crate) use moves::stand_in_of;
+pub use moves::{Move, moves};
 pub(crate) use rules::families;
 pub use rules::rule_set;
 
@@ -47,16 +50,6 @@ pub enum SetupError {
         first: String,
         /// Another one on the same device.
         second: String,
-    },
-    /// A translator's interface has no address.
-    #[error(
-        "channel `{channel}` translates to the address of `{interface}`, which has no IPv4 address; give it one, or name addresses"
-    )]
-    NoExternalAddress {
-        /// The channel.
-        channel: String,
-        /// The interface.
-        interface: String,
     },
     /// A rule can't be had by the classifier.
     #[error("{place}: the rule can't be used: {source}")]

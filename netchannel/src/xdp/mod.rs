@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use xdp_prog::{MAX_INTERFACES, QUEUES_PER_INTERFACE};
 
 pub use attach::{AttachedMode, Mode, ModeChoice};
@@ -200,6 +200,17 @@ impl XdpProgram {
         Ok(())
     }
 
+    /// Drops what sockets would get and none takes, for `time` from now, so that the kernel does not answer or forward it: while sockets are
+    /// closed and opened anew. Zero ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::Map`] if the kernel refuses it.
+    pub fn pause(&mut self, time: Duration) -> Result<(), XdpError> {
+        self.maps
+            .set_hold(if time.is_zero() { 0 } else { hold::deadline(time)? })
+    }
+
     /// Gives the frames of a receive queue to an AF_XDP socket that is bound to it. This can be done before or after
     /// attaching. A socket that is closed leaves its place by itself.
     ///
@@ -324,15 +335,16 @@ impl XdpProgram {
             })
     }
 
-    /// Slot and index of an interface, which gets a slot if it has none. An interface that went away and came back
-    /// under its old name is a new one.
+    /// Slot and index of an interface, which gets a slot if it has none. One that is known stays the same under whatever name
+    /// it has now. An interface that went away and came back under its old name is a new one.
     fn device_or_new(&mut self, interface: &str) -> Result<(u32, u32), XdpError> {
-        let ifindex = index(interface)?;
-        match self.device(interface) {
-            Ok((slot, known)) if known == ifindex => return Ok((slot, ifindex)),
-            Ok(_) => self.detach(interface)?,
-            Err(_) => {}
+        if let Ok((slot, known)) = self.device(interface) {
+            if if_indextoname(known).is_ok() {
+                return Ok((slot, known));
+            }
+            self.detach(interface)?;
         }
+        let ifindex = index(interface)?;
         let slot = self
             .devices
             .iter()

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::address_set::AddressId;
+use super::blocks::Blocks;
 use super::events::PortBlock;
 use super::flow::{Endpoint, Protocol};
 use super::mapping::Mappings;
@@ -72,18 +73,31 @@ impl Mappings {
 
     /// Takes back blocks that were without mappings for long enough, up to `limit`.
     pub(super) fn release_blocks(&mut self, now: Time, limit: usize) {
-        let Some(blocks) = &mut self.blocks else { return };
         for _ in 0..limit {
+            let Some(blocks) = &self.blocks else { return };
             let Some(host) = blocks.next_released(now) else {
                 return;
             };
-            let owner = self.hosts.get_mut(host);
-            if let Some((address, ports)) = blocks.release(&mut owner.first_block) {
-                owner.blocks -= 1;
-                let block = port_block(owner.inside, self.pool.address(address), ports);
-                self.events.block_released(block, now);
-                self.hosts.forget_if_idle(host, now);
-            }
+            self.release_oldest_block(host, now);
+        }
+    }
+
+    /// Takes back all blocks without mappings.
+    pub(super) fn release_all_blocks(&mut self, now: Time) {
+        while let Some(host) = self.blocks.as_ref().and_then(Blocks::oldest_held) {
+            self.release_oldest_block(host, now);
+        }
+    }
+
+    /// Takes back the block that is without mappings for longest, which is this host's.
+    fn release_oldest_block(&mut self, host: u32, now: Time) {
+        let Some(blocks) = &mut self.blocks else { return };
+        let owner = self.hosts.get_mut(host);
+        if let Some((address, ports)) = blocks.release(&mut owner.first_block) {
+            owner.blocks -= 1;
+            let block = port_block(owner.inside, self.pool.address(address), ports);
+            self.events.block_released(block, now);
+            self.hosts.forget_if_idle(host, now);
         }
     }
 }

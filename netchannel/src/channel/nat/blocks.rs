@@ -121,6 +121,8 @@ pub(super) struct Blocks {
     all: FreePorts,
     /// The addresses that have a free block.
     with_room: AddressSet,
+    /// By address: whether its blocks are given now.
+    is_open: Vec<bool>,
     table: Slab<Block>,
     /// Those of each host.
     chains: Chains,
@@ -155,6 +157,7 @@ impl Blocks {
             numbers,
             addresses: (0..addresses).map(|_| None).collect(),
             with_room: AddressSet::all(addresses),
+            is_open: vec![true; addresses],
             table: Slab::with_capacity(most),
             chains: Chains::with_capacity(most),
             oldest: NONE,
@@ -201,6 +204,16 @@ impl Blocks {
         }
     }
 
+    /// Says whether blocks of an address are given from now on.
+    pub(super) fn set_open(&mut self, address: AddressId, is_open: bool) {
+        self.is_open[address as usize] = is_open;
+        if is_open && self.free_at(address) > 0 {
+            self.with_room.insert(address);
+        } else {
+            self.with_room.remove(address);
+        }
+    }
+
     fn at(&mut self, address: AddressId) -> &mut AtAddress {
         let (all, count) = (&self.all, self.spans.len());
         self.addresses[address as usize].get_or_insert_with(|| {
@@ -238,6 +251,9 @@ impl Blocks {
 
     /// Gives any free block of an address, with equal chance (RFC 6888 REQ-15), to a host that is told by the first mapping in it.
     pub(super) fn give(&mut self, address: AddressId, random: &mut StdRng) -> Option<(AddressId, Span)> {
+        if !self.is_open[address as usize] {
+            return None;
+        }
         let at = self.at(address);
         let number = at.free.take(0, ANY_PORT, ANY, random)?;
         Some((address, self.enter(address, number)))
@@ -356,6 +372,11 @@ impl Blocks {
         (oldest.until <= now || self.held > self.settings.hold_count).then_some(oldest.host)
     }
 
+    /// The host whose block is without mappings for longest.
+    pub(super) fn oldest_held(&self) -> Option<u32> {
+        (self.oldest != NONE).then(|| self.table.get(self.oldest).host)
+    }
+
     /// Takes that block from its host, whose first block is `first`. Returns what it was.
     pub(super) fn release(&mut self, first: &mut BlockId) -> Option<(AddressId, Span)> {
         let index = self.oldest;
@@ -368,7 +389,9 @@ impl Blocks {
         let at = self.at(block.address);
         at.given[usize::from(block.number)] = NONE;
         at.free.put(block.number);
-        self.with_room.insert(block.address);
+        if self.is_open[block.address as usize] {
+            self.with_room.insert(block.address);
+        }
         Some((block.address, self.span(&block)))
     }
 }

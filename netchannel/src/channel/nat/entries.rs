@@ -9,7 +9,7 @@ use super::flow::{Direction, Endpoint, PerProtocol, Protocol};
 use super::limits::Limits;
 use super::mapping::Mapping;
 use super::session::{Phase, Session};
-use super::settings::NatSettings;
+use super::settings::{NatSettings, is_stand_in};
 use super::table::Table;
 use crate::channel::listing::{AddressEntry, MappingEntry, SessionEntry, Slice, Sliced};
 use crate::control::{Filter, report};
@@ -242,7 +242,7 @@ pub(super) fn addresses(table: &Table, slice: Slice<'_>) -> Sliced<AddressEntry>
             return Sliced { entries, next };
         }
         let address = mappings.pool.address(id);
-        if !is_at(slice.filter, address) {
+        if is_stand_in(address) || !is_at(slice.filter, address) {
             continue;
         }
         let ports = |protocol| mappings.pool.port_counts(id, protocol);

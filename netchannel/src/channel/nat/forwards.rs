@@ -85,6 +85,17 @@ impl Forwards {
         }
     }
 
+    /// Has the forwards of an external address be those of another one.
+    pub(super) fn move_to(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
+        // In the order in which those of each host were given.
+        let places = self.by_inside.iter().map(|&(_, _, place)| place as usize);
+        let mut forwards: Vec<Forward> = places.map(|place| self.by_external[place].clone()).collect();
+        for forward in forwards.iter_mut().filter(|forward| forward.external == from) {
+            forward.external = to;
+        }
+        *self = Self::new(&forwards);
+    }
+
     /// The inside endpoint that an external one stands for.
     pub(super) fn inside_of(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
         let wanted = key(protocol, external.address, external.port);

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Value, json};
 
 use super::flow::Protocol;
-use super::settings::{Filtering, MappingBehavior, NatSettings};
+use super::settings::{Filtering, MappingBehavior, NatSettings, is_stand_in};
 use super::table::Table;
 
 /// Facts and counts.
@@ -18,7 +18,11 @@ pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String,
         .iter()
         .map(|ports| format!("{}-{}", ports.start(), ports.end()))
         .collect();
-    let addresses: Vec<String> = settings.external.iter().map(range_name).collect();
+    let external = settings
+        .external
+        .iter()
+        .filter(|range| !is_stand_in(*range.start()));
+    let addresses: Vec<String> = external.map(range_name).collect();
     let mut details = BTreeMap::from([
         ("external", json!(addresses)),
         ("ports", json!(ports)),

@@ -21,7 +21,7 @@ use super::limits::{Counts, Limits, Pace};
 use super::pool::Pool;
 use super::ports::{ANY_PORT, Choice};
 use super::session::Session;
-use super::settings::{Filtering, MappingBehavior, NatSettings, Pooling};
+use super::settings::{Filtering, MappingBehavior, NatSettings, Pooling, is_stand_in};
 use super::slab::Slab;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
@@ -119,6 +119,9 @@ impl Mappings {
                     blocks.set_aside(id, port);
                 }
             }
+            for id in (0..pool.given()).filter(|&id| is_stand_in(pool.address(id))) {
+                blocks.set_open(id, false);
+            }
         }
         let capacity = settings.mapping_capacity();
         // Hosts are remembered as long as they have a block.
@@ -209,7 +212,13 @@ impl Mappings {
         now: Time,
     ) -> Result<u32, DropReason> {
         if let Some(external) = self.forwards.external_of(protocol, inside) {
+            if is_stand_in(external.address) {
+                return Err(DropReason::NatNoExternalAddress);
+            }
             return self.open_forwarded(protocol, inside, external, now);
+        }
+        if !self.pool.is_open() {
+            return Err(DropReason::NatNoExternalAddress);
         }
         let host = self.check_limits(protocol, inside, now)?;
         let (address, external) = self.take_external(protocol, inside, host)?;

@@ -31,6 +31,7 @@ mod known;
 mod limits;
 mod listing;
 mod mapping;
+mod moving;
 mod one_to_one;
 mod outbound;
 mod peers;
@@ -62,7 +63,7 @@ pub use limits::Limits;
 pub use one_to_one::OneToOne;
 pub use settings::{
     Filtering, HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, MappingBehavior, NatSettings, Pooling,
-    PortHold, Refusal, SegmentSize, Timeouts,
+    PortHold, Refusal, SegmentSize, Timeouts, is_stand_in, stand_in,
 };
 pub use settings_error::SettingsError;
 
@@ -470,6 +471,20 @@ impl Netchannel for Nat {
 
     fn delete_mappings(&mut self, slice: Slice<'_>, now: Time) -> (u64, Option<u64>) {
         entries::delete(&mut self.table, slice, now)
+    }
+
+    fn withdraw_address(
+        &mut self,
+        address: Ipv4Addr,
+        stand_in: Ipv4Addr,
+        after: u64,
+        now: Time,
+    ) -> Option<u64> {
+        self.take_address_away(address, stand_in, after, now)
+    }
+
+    fn assign_address(&mut self, stand_in: Ipv4Addr, address: Ipv4Addr, now: Time) {
+        self.take_address_up(stand_in, address, now);
     }
 
     fn state(&self, after: u64, limit: usize, now: Time) -> Option<state::Part> {

@@ -13,7 +13,7 @@ use super::address_set::{AddressId, AddressSet};
 use super::flow::{Endpoint, Protocol};
 use super::forwards::Forward;
 use super::ports::{Choice, FreePorts, Span, Wish};
-use super::settings::PortHold;
+use super::settings::{PortHold, is_stand_in};
 use crate::channel::listing::PortCounts;
 use crate::time::Time;
 
@@ -38,6 +38,8 @@ pub(super) struct Pool {
 
 struct ExternalAddress {
     address: Ipv4Addr,
+    /// Whether mappings are given its ports now.
+    is_open: bool,
     /// By protocol.
     ports: [Option<Ports>; 3],
 }
@@ -46,6 +48,7 @@ impl ExternalAddress {
     fn new(address: Ipv4Addr) -> Self {
         Self {
             address,
+            is_open: !is_stand_in(address),
             ports: [None, None, None],
         }
     }
@@ -107,7 +110,53 @@ impl Pool {
         for forward in forwards {
             pool.set_aside(forward);
         }
+        for id in 0..pool.given {
+            pool.set_room(id);
+        }
         pool
+    }
+
+    /// Whether mappings are given the ports of any address now.
+    pub(super) fn is_open(&self) -> bool {
+        let given = self.given as usize;
+        self.addresses[..given].iter().any(|external| external.is_open)
+    }
+
+    /// Gives no more ports of an address.
+    pub(super) fn close(&mut self, id: AddressId) {
+        self.addresses[id as usize].is_open = false;
+        self.set_room(id);
+    }
+
+    /// Has an address of which no mapping has a port be another one, whose ports mappings are given unless it is a stand-in. Ports of it that
+    /// were held back are free.
+    pub(super) fn replace(&mut self, id: AddressId, address: Ipv4Addr) {
+        let held = std::mem::replace(&mut self.held, VecDeque::with_capacity(self.hold.count as usize));
+        for held in held {
+            match held.address == id {
+                true => self.put_held(&held),
+                false => self.held.push_back(held),
+            }
+        }
+        let external = &mut self.addresses[id as usize];
+        self.by_address.remove(&external.address);
+        external.address = address;
+        external.is_open = !is_stand_in(address);
+        self.by_address.insert(address, id);
+        self.set_room(id);
+    }
+
+    /// Notes for each protocol whether an address has room.
+    fn set_room(&mut self, id: AddressId) {
+        for protocol in Protocol::ALL {
+            let has_room = self.addresses[id as usize].is_open && self.free_at(id, protocol) > 0;
+            let with_room = &mut self.with_room[protocol as usize];
+            if has_room {
+                with_room.insert(id);
+            } else {
+                with_room.remove(id);
+            }
+        }
     }
 
     /// Takes forwarded ports from those that mappings are given.
@@ -257,7 +306,10 @@ impl Pool {
         random: &mut StdRng,
     ) -> Option<Endpoint> {
         let choice = self.choice;
-        let address = self.addresses[id as usize].address;
+        let ExternalAddress { address, is_open, .. } = self.addresses[id as usize];
+        if !is_open {
+            return None;
+        }
         let ports = self.ports_at(id, protocol);
         let port = ports.free.take(wanted, within, choice, random)?;
         if ports.free.len() == 0 {
@@ -268,7 +320,7 @@ impl Pool {
 
     /// Takes this very port of an address that mappings are given. `false` if it isn't free.
     pub(super) fn take_this(&mut self, id: AddressId, protocol: Protocol, port: u16) -> bool {
-        if !self.is_given(id) {
+        if !self.is_given(id) || !self.addresses[id as usize].is_open {
             return false;
         }
         let ports = self.ports_at(id, protocol);
@@ -315,7 +367,10 @@ impl Pool {
             let ports = self.addresses[id as usize].ports[protocol as usize].as_ref();
             ports.map_or(&self.usable, |ports| &ports.free)
         };
-        let count = |(id, span): (AddressId, Span)| free_at(id).count_of(span, wish);
+        let count = |(id, span): (AddressId, Span)| match self.addresses[id as usize].is_open {
+            true => free_at(id).count_of(span, wish),
+            false => 0,
+        };
         let free: u32 = spans.clone().map(count).sum();
         if free == 0 {
             return None;
@@ -440,7 +495,9 @@ impl Pool {
     fn put(&mut self, id: AddressId, protocol: Protocol, port: u16) {
         if let Some(ports) = &mut self.addresses[id as usize].ports[protocol as usize] {
             ports.free.put(port);
-            self.with_room[protocol as usize].insert(id);
+            if self.addresses[id as usize].is_open {
+                self.with_room[protocol as usize].insert(id);
+            }
         }
     }
 

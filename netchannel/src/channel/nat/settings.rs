@@ -193,6 +193,17 @@ impl NatSettings {
     }
 }
 
+/// What stands among the external addresses for that of an interface that has none at the moment. Different interfaces, by their numbers,
+/// have different ones. They are of 0.0.0.0/8, which no host has (RFC 1122 §3.2.1.3).
+pub const fn stand_in(interface: u8) -> Ipv4Addr {
+    Ipv4Addr::new(0, 0, 0, interface)
+}
+
+/// Whether this is no address, but stands for one that is not there at the moment.
+pub const fn is_stand_in(address: Ipv4Addr) -> bool {
+    address.octets()[0] == 0
+}
+
 /// Which external address a mapping gets (RFC 4787 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pooling {

@@ -9,7 +9,7 @@
 //! quarter of its size; only what no other ring is short of goes further. So one port can't starve another, and reception resumes by itself when frames come back.
 //!
 //! **Links.** An interface that is down is no error: the port has no transmit room meanwhile, what was queued before leaves when the
-//! link is back, and [`AfXdpPort::is_link_up`] tells. A driver that sends nothing for another reason leaves the frames in the
+//! link is back, and [`is_link_up`](crate::port::PacketIo::is_link_up) tells. A driver that sends nothing for another reason leaves the frames in the
 //! transmit ring; once that is full, there is no room either. An interface that was removed is an error: every
 //! [`flush`](crate::port::PacketIo::flush) fails from then on, what was received before can still be read, and the worker's ports are
 //! to be opened anew.

@@ -115,9 +115,9 @@ impl AfXdpPort {
         self.queues.iter().all(Queue::is_zero_copy)
     }
 
-    /// Whether the interface was up when it was last looked at: at the last transmission, or a tenth of a second ago.
-    pub fn is_link_up(&self) -> bool {
-        self.link_up && self.gone.is_none()
+    /// Goes on counting from what another port on the interface has counted.
+    pub fn count_from(&mut self, counters: PortCounters) {
+        self.counters = counters;
     }
 
     /// What the kernel counted, for each queue.
@@ -246,6 +246,11 @@ impl PacketIo for AfXdpPort {
 
     fn held(&self) -> usize {
         self.queues.iter().map(Queue::held).sum()
+    }
+
+    /// As it was when the interface was last looked at: at the last transmission, or a tenth of a second ago.
+    fn is_link_up(&self) -> bool {
+        self.link_up && self.gone.is_none()
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {

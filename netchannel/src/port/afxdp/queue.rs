@@ -190,7 +190,7 @@ impl Queue {
     }
 
     /// Queues up to `limit` frames from the front of `frames`; returns how many left `frames`, how many of them were queued, and
-    /// their bytes. Frames that can't be sent go back to their pool and are counted as invalid.
+    /// their bytes. Frames of another pool are copied; those that can't be sent go back to their pool and are counted as invalid.
     pub(super) fn transmit(&mut self, frames: &mut Vec<Frame>, limit: usize) -> (usize, u64) {
         let count = limit.min(frames.len()).min(self.transmit_room());
         let (mut sent, mut bytes) = (0, 0);
@@ -203,7 +203,11 @@ impl Queue {
                     self.invalid += 1;
                     continue;
                 }
-                match self.shared.lend(frame, Lent::Transmit) {
+                let lending = self.shared.lend(frame, Lent::Transmit).or_else(|foreign| {
+                    let copy = self.shared.copy_of(&foreign).ok_or(foreign)?;
+                    self.shared.lend(copy, Lent::Transmit)
+                });
+                match lending {
                     Ok(descriptor) => {
                         self.descriptors[lent] = descriptor;
                         lent += 1;

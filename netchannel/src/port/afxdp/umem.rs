@@ -182,6 +182,16 @@ impl Shared {
         Ok(descriptor)
     }
 
+    /// A copy of a frame of another pool: of one that packets were in before the UMEM was made anew. `None` if no frame is free, or it is
+    /// too long.
+    #[cold]
+    pub(super) fn copy_of(&self, foreign: &Frame) -> Option<Frame> {
+        let mut copy = self.pool.take()?;
+        copy.set_len(foreign.len()).ok()?;
+        copy.bytes_mut().copy_from_slice(foreign.bytes());
+        Some(copy)
+    }
+
     /// Takes back what the kernel gave in a descriptor of one of its rings.
     pub(super) fn take_back(&self, descriptor: &FrameDesc, from: Lent) -> Returned {
         let index = descriptor.addr() / self.options.chunk_size as usize;

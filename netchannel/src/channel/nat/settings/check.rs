@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, NatSettings, Timeouts};
+use super::{HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_ADDRESSES, NatSettings, Timeouts, is_stand_in};
 use crate::channel::nat::blocks::{MOST_BLOCKS, SMALLEST_BLOCK};
 use crate::channel::nat::flow::Protocol;
 use crate::channel::nat::ports::FreePorts;
@@ -35,7 +35,7 @@ impl NatSettings {
         }
         match self
             .external_addresses()
-            .find(|&address| !is_possible_source(IpAddr::V4(address)))
+            .find(|&address| !is_stand_in(address) && !is_possible_source(IpAddr::V4(address)))
         {
             Some(address) => Err(SettingsError::NotUnicast(address)),
             None => Ok(()),
@@ -54,8 +54,9 @@ impl NatSettings {
                 && forward.inside_port > 0
                 && !forward.ports.is_empty()
                 && forward.last_inside_port().is_some();
-            let addresses = [forward.external, forward.inside];
-            if !is_possible || !addresses.iter().all(|&it| is_possible_source(IpAddr::V4(it))) {
+            let is_external =
+                is_stand_in(forward.external) || is_possible_source(IpAddr::V4(forward.external));
+            if !is_possible || !is_external || !is_possible_source(IpAddr::V4(forward.inside)) {
                 return Err(impossible);
             }
             if self.forwards[..number]
