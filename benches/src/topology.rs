@@ -166,6 +166,34 @@ impl Lab {
             .map(drop)
     }
 
+    /// Makes the inside link again after it was removed, with an MTU of 1500 bytes, one queue and its IPv4 addresses.
+    ///
+    /// # Errors
+    /// What `ip` or `ethtool` say.
+    pub fn restore_inside(&self) -> Result<()> {
+        connect((&self.inside, "eth0"), (&self.middle, "lan"), 1500, 1)?;
+        offloads_off(&self.inside, "eth0")?;
+        self.inside.ip(&format!("addr add {INSIDE}/24 dev eth0"))?;
+        self.middle.ip(&format!("addr add {BOX_INSIDE}/24 dev lan"))?;
+        self.inside
+            .ip(&format!("route add default via {BOX_INSIDE}"))
+            .map(drop)
+    }
+
+    /// The same for the outside link, where the box has another address this time.
+    ///
+    /// # Errors
+    /// What `ip` or `ethtool` say.
+    pub fn restore_outside(&self, address: Ipv4Addr) -> Result<()> {
+        connect((&self.middle, "wan"), (&self.server, "eth0"), 1500, 1)?;
+        offloads_off(&self.server, "eth0")?;
+        self.server.ip(&format!("addr add {SERVER}/24 dev eth0"))?;
+        self.middle.ip(&format!("addr add {address}/24 dev wan"))?;
+        self.middle
+            .ip(&format!("route add default via {SERVER}"))
+            .map(drop)
+    }
+
     fn address(&self, ipv6: bool) -> Result<()> {
         self.inside.ip(&format!("addr add {INSIDE}/24 dev eth0"))?;
         self.middle.ip(&format!("addr add {BOX_INSIDE}/24 dev lan"))?;

@@ -77,18 +77,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// A port's sockets are bound to nothing any more.
+    /// A port's sockets are bound to nothing any more. Mostly the network's news of its removal is on its way; if not, it is opened anew.
     pub(super) fn port_failed(&mut self, failed: &PortFailed) {
         let number = usize::from(failed.port.0);
-        let device = &self.layout.devices[number];
-        if !std::mem::replace(&mut self.following.lost[number], true) {
-            log::warn!(
-                "{}: {}: what would leave by it is dropped until it is back",
-                device.name,
-                failed.source
-            );
-        }
-        self.follow();
+        log::debug!("{}", failed.source);
+        self.note_loss_of(number);
+        self.following.retry.get_or_insert(FIRST_RETRY);
     }
 
     fn is_ours(&self, index: InterfaceIndex) -> bool {
@@ -127,22 +121,27 @@ impl Daemon {
     }
 
     fn note_lost(&mut self, links: &Links) {
-        for (device, lost) in self.layout.devices.iter().zip(&mut self.following.lost) {
-            if links.get(device.index).is_some() {
+        for number in 0..self.layout.devices.len() {
+            if links.get(self.layout.devices[number].index).is_some() {
                 continue;
             }
-            if !std::mem::replace(lost, true) {
-                log::warn!(
-                    "{} was removed: what would leave by it is dropped until it is back",
-                    device.name
-                );
-            }
+            self.note_loss_of(number);
             // It took the program with it; here its place is to be free.
+            let device = &self.layout.devices[number].name;
             let _ = self
                 .xdp
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .detach(&device.name);
+                .detach(device);
+        }
+    }
+
+    fn note_loss_of(&mut self, device: usize) {
+        if !std::mem::replace(&mut self.following.lost[device], true) {
+            log::warn!(
+                "{} is gone: what would leave by it is dropped until it is back",
+                self.layout.devices[device].name
+            );
         }
     }
 

@@ -1,9 +1,8 @@
-//! Interfaces that go down, come back, and are removed while the daemon runs.
+//! Interfaces that go down and come back while the daemon runs.
 
 use std::net::SocketAddrV4;
 
 use netchannel::control::report::LinkState;
-use netchannel_benches::service::PATIENCE;
 use netchannel_benches::topology::{BOX_INSIDE, SERVER};
 use netchannel_benches::traffic::probe::{Answer, Probe, UNREACHABLE, probe};
 
@@ -63,39 +62,5 @@ fn a_link_without_carrier_is_told_to_the_sender() {
     site.lab.server.ip("link set eth0 up").expect("up");
     eventually("traffic", || reaches(&site.lab.inside, SERVER));
     check_traffic(&site.lab);
-    site.finish();
-}
-
-#[test]
-fn an_interface_that_is_removed_ends_the_daemon_with_its_name() {
-    for interface in ["lan", "wan"] {
-        let mut site = Site::new();
-        check_traffic(&site.lab);
-        site.lab
-            .middle
-            .ip(&format!("link del {interface}"))
-            .expect("removed");
-        let status = site.daemon.process().wait(PATIENCE).expect("it ends");
-        let log = site.daemon.log();
-        assert_eq!(status.code(), Some(1), "{log}");
-        let said = format!("netchannel: interface `{interface}` was removed");
-        assert!(log.lines().any(|line| line.starts_with(&said)), "{log}");
-        assert!(!log.contains("panicked"), "{log}");
-        assert!(!site.daemon.socket().exists());
-    }
-}
-
-/// Outside, the mappings are known by the address that the interface had at the start.
-#[test]
-fn an_external_address_that_goes_is_told() {
-    let site = Site::new();
-    check_traffic(&site.lab);
-    let middle = &site.lab.middle;
-    middle.ip("addr add 198.51.100.7/24 dev wan").expect("an address");
-    middle
-        .ip("addr del 198.51.100.1/24 dev wan")
-        .expect("one address less");
-    let said = "channel internet translates to 198.51.100.1, which wan does not have any more";
-    eventually("a warning", || site.daemon.log().contains(said));
     site.finish();
 }

@@ -81,15 +81,6 @@ fn an_interface_that_is_not_there_is_named_with_those_that_are() {
     assert!(!has_program(&lab, "lan"));
 }
 
-#[test]
-fn an_interface_without_an_address_to_translate_to_is_told() {
-    let lab = lab(&Options::default());
-    lab.middle.ip("addr flush dev wan").expect("no addresses");
-    let log = refused(&lab, &launch(&[TRANSLATOR, TRANSLATE_ALL].concat()), 1);
-    assert!(reason(&log).contains("`wan`, which has no IPv4 address"), "{log}");
-    assert!(!has_program(&lab, "lan") && !has_program(&lab, "wan"));
-}
-
 /// Larger packets would be lost one by one.
 #[test]
 fn an_mtu_that_no_frame_holds_is_told() {

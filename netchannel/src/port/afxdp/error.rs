@@ -131,7 +131,7 @@ pub enum AfXdpError {
         source: io::Error,
     },
     /// The interface was removed while the port ran.
-    #[error("interface {interface} is gone: start again when it is back")]
+    #[error("interface {interface} is gone")]
     InterfaceGone {
         /// The interface.
         interface: String,

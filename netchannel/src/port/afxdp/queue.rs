@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::eventfd::EventFd;
 use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig};
 use xsk_rs::socket::XdpStatistics;
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
@@ -43,6 +44,39 @@ pub(super) struct Queue {
     /// Frames that the fill ring was short of its low mark when it was last filled; part of the UMEM's sum.
     shortage: usize,
     invalid: u64,
+    /// Behind the socket, which is closed before.
+    _binding: Binding,
+}
+
+/// A socket's part in what its UMEM is bound to. libxdp keeps the first socket of a UMEM open until the UMEM is deleted, which frames may keep
+/// from being so for long; its queue is to be free for others when the last socket is closed.
+struct Binding(Rc<Shared>);
+
+impl Binding {
+    fn new(shared: &Rc<Shared>, socket: RawFd) -> Self {
+        if shared.first_socket.get().is_none() {
+            shared.first_socket.set(Some(socket));
+        }
+        shared.sockets.set(shared.sockets.get() + 1);
+        Self(Rc::clone(shared))
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        let shared = &self.0;
+        shared.sockets.set(shared.sockets.get() - 1);
+        if shared.sockets.get() > 0 {
+            return;
+        }
+        if let Some(first) = shared.first_socket.get()
+            && let Ok(nothing) = EventFd::new()
+        {
+            // SAFETY: the descriptor is libxdp's as long as the UMEM exists, which this value keeps. libxdp uses it for nothing but sockets to come,
+            // of which there are none, and closes it in the end, whatever it is.
+            unsafe { libc::dup2(nothing.as_raw_fd(), first) };
+        }
+    }
 }
 
 impl Queue {
@@ -117,6 +151,7 @@ impl Queue {
             lent_transmit: 0,
             shortage: 0,
             invalid: 0,
+            _binding: Binding::new(shared, socket),
         })
     }
 

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -37,6 +38,9 @@ pub(super) struct Shared {
     huge_pages: bool,
     /// Frames that the fill rings of all sockets are short of their low marks.
     pub(super) shortage: Cell<usize>,
+    /// Sockets on it, and the descriptor of the first one.
+    pub(super) sockets: Cell<usize>,
+    pub(super) first_socket: Cell<Option<RawFd>>,
 }
 
 /// One chunk: its descriptor (address of its data, length 0), and to which of the kernel's rings it is lent.
@@ -138,6 +142,8 @@ impl Umem {
                 chunks,
                 huge_pages,
                 shortage: Cell::new(0),
+                sockets: Cell::new(0),
+                first_socket: Cell::new(None),
             }),
         })
     }
