@@ -339,7 +339,8 @@ impl XdpProgram {
     /// it has now. An interface that went away and came back under its old name is a new one.
     fn device_or_new(&mut self, interface: &str) -> Result<(u32, u32), XdpError> {
         if let Ok((slot, known)) = self.device(interface) {
-            if if_indextoname(known).is_ok() {
+            // nix 0.31 gives an empty name for an index that is nobody's.
+            if if_indextoname(known).is_ok_and(|name| !name.is_empty()) {
                 return Ok((slot, known));
             }
             self.detach(interface)?;
