@@ -1,11 +1,13 @@
 //! The command line.
 
 mod nat;
+mod running_rules;
 mod workload;
 
 use std::path::PathBuf;
 
 pub(crate) use nat::{Delete, Nat, NatCommand, Reverse, ShowMappings, ShowPools, ShowSessions};
+pub(crate) use running_rules::{Add, Changing, Del, Load, Replace, Running, RunningRules};
 pub(crate) use workload::{
     Bench, BenchCommand, Classify, Format, Generate, Input, Match, Rules, RulesCommand,
 };
@@ -113,7 +115,7 @@ pub(crate) enum Command {
     /// Send captured packets through a configuration, into a capture.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
-    /// Look at rule sets.
+    /// Look at rules and change them: those of files, and those in force.
     #[command(after_help = workload::RULES_EXAMPLES)]
     Rules(Rules),
     /// Measure, and make what to measure with.

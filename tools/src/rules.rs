@@ -1,5 +1,8 @@
 //! `netchannel rules`.
 
+mod progress;
+mod running;
+
 use std::io::{BufWriter, Write};
 
 use netchannel::measure;
@@ -12,6 +15,7 @@ use crate::failure::Failure;
 pub(crate) fn rules(arguments: &Rules) -> Result<(), Failure> {
     match &arguments.command {
         RulesCommand::Match(arguments) => matching(arguments),
+        RulesCommand::Running(command) => running::running(command),
     }
 }
 

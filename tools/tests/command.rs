@@ -228,7 +228,7 @@ impl Inspect for Fixed {
             Request::Ports => serde_json::to_value(&self.ports)?,
             Request::Channels => serde_json::to_value(&self.channels)?,
             Request::Drops => serde_json::to_value(&self.drops)?,
-            Request::Sessions(_) | Request::Pools(_) | Request::DeleteMappings(_) => {
+            Request::Sessions(_) | Request::Pools(_) | Request::DeleteMappings(_) | Request::Rules(_) => {
                 return Err(ControlError::new("not here"));
             }
             Request::Mappings(page) => {

@@ -10,14 +10,19 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::line::{LineError, Lines};
-use super::report::{Channels, Deleted, Drops, Mapping, Mappings, Pools, Ports, Session, Sessions};
-use super::{Filter, MAX_PAGE, Page, Request, VERSION, Watch};
+use super::report::{
+    Channels, Deleted, Drops, Mapping, Mappings, Pools, Ports, RulesPage, Session, Sessions,
+};
+use super::{Filter, MAX_PAGE, Page, Request, RulesRequest, VERSION, Watch};
 
 /// The longest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
 /// How long to wait for an answer to begin, and then for its end.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long to wait for rules to be made ready, millions of them as it may be, behind somebody else's.
+const RULES_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +128,36 @@ impl Client {
     /// # Errors
     /// The other end refuses, ends the connection, is silent, or does not speak this protocol.
     pub fn request(&mut self, request: &Request) -> Result<Value, ClientError> {
-        self.ask(&request.to_line())
+        self.ask(&request.to_line(), PATIENCE)
+    }
+
+    /// Asks about the rules in force; for what takes its time, as a load does, waits long.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request), or an answer that is not understood.
+    pub fn rules<T: DeserializeOwned>(&mut self, request: RulesRequest) -> Result<T, ClientError> {
+        let patience = match request {
+            RulesRequest::Begin {} | RulesRequest::Part { .. } | RulesRequest::State {} => PATIENCE,
+            _ => RULES_PATIENCE,
+        };
+        let value = self.ask(&Request::Rules(request).to_line(), patience)?;
+        serde_json::from_value(value).map_err(|error| self.protocol(error))
+    }
+
+    /// All rules in force, page after page; all of one version.
+    pub fn rules_pages(&mut self) -> impl Iterator<Item = Result<RulesPage, ClientError>> {
+        let mut after = Some(None);
+        std::iter::from_fn(move || {
+            let at = after.take()?;
+            let page = self.rules(RulesRequest::List { after: at.clone() });
+            Some(page.and_then(|page: RulesPage| {
+                if page.next.is_some() && page.next == at {
+                    return Err(self.protocol("the listing does not advance"));
+                }
+                after = page.next.clone().map(Some);
+                Ok(page)
+            }))
+        })
     }
 
     /// Has the other end tell what happens from now on. Nothing is missed once this returns.
@@ -131,17 +165,17 @@ impl Client {
     /// # Errors
     /// As [`request`](Client::request).
     pub fn watch(mut self, watch: &Watch) -> Result<Watching, ClientError> {
-        self.ask(&watch.to_line())?;
+        self.ask(&watch.to_line(), PATIENCE)?;
         Ok(Watching {
             client: self,
             ended: false,
         })
     }
 
-    fn ask(&mut self, request: &[u8]) -> Result<Value, ClientError> {
+    fn ask(&mut self, request: &[u8], patience: Duration) -> Result<Value, ClientError> {
         let written = self.lines.write(request, PATIENCE);
         // A server that sends a client away says why before it closes: read that even if the question got stuck.
-        let line = match (self.lines.read(MAX_ANSWER, PATIENCE, PATIENCE), written) {
+        let line = match (self.lines.read(MAX_ANSWER, patience, PATIENCE), written) {
             (Ok(Some(line)), _) => line,
             (Ok(None), _) => {
                 return Err(ClientError::Ended {

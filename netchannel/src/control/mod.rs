@@ -12,6 +12,7 @@
 //! | `{"show":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Mappings`]: one page |
 //! | `{"show":"sessions","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Sessions`]: one page |
 //! | `{"show":"pools","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Pools`]: one page |
+//! | `{"rules":{"list":{}}}` and so on | see [`RulesRequest`] |
 //! | `{"delete":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Deleted`]: what one page did |
 //! | `{"watch":"events","kinds":[KIND,...]}` | an empty object, and then a stream of [`Event`](crate::events::Event)s |
 //!
@@ -40,6 +41,7 @@ mod filter;
 mod line;
 pub mod report;
 mod request;
+mod rules;
 mod server;
 mod socket;
 #[cfg(test)]
@@ -49,6 +51,7 @@ mod watch;
 pub use client::{Client, ClientError, Paged, Pages, Told, Watching};
 pub use filter::{Endpoints, Filter, WrongEndpoints};
 pub use request::{DEFAULT_PAGE, MAX_PAGE, Page, Request};
+pub use rules::RulesRequest;
 pub use server::{ControlError, Inspect, Limits, Server};
 pub use socket::ServerError;
 pub use watch::{Next, Watch, Watched};

@@ -2,12 +2,14 @@
 //! process; a packet is a frame on the wire, bytes are with the Ethernet header and without the checksum.
 
 mod network;
+mod rules;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use network::{Neighbour, NextHop, Route};
+pub use rules::{Load, RuleEntry, RulesChanged, RulesPage, RulesState};
 
 /// Packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

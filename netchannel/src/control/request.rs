@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, VERSION, Watch};
+use super::{Filter, RulesRequest, VERSION, Watch};
 use crate::events::{Kind, Kinds};
 
 /// Entries of a page when the request names no number.
@@ -31,6 +31,8 @@ pub enum Request {
     Pools(Page),
     /// Delete mappings: [`report::Deleted`](super::report::Deleted).
     DeleteMappings(Page),
+    /// Look at the rules in force, or change them.
+    Rules(RulesRequest),
 }
 
 /// One page of what there is.
@@ -66,7 +68,7 @@ pub(super) enum Asked {
 }
 
 /// A request as it stands in its line.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +91,8 @@ struct Line {
     /// Of a deletion without a filter: that it is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     all: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<RulesRequest>,
 }
 
 impl Line {
@@ -134,6 +138,9 @@ impl Asked {
                 "version {version} of the protocol is not spoken here; expected version {VERSION}"
             ));
         }
+        if line.rules.is_some() {
+            return Request::of_rules(line).map(Self::Once);
+        }
         if line.watch.is_some() || line.kinds.is_some() {
             return Watch::of(&line).map(Self::Watch);
         }
@@ -176,6 +183,15 @@ impl Request {
     /// The first page of all mappings.
     pub fn mappings() -> Request {
         Request::Mappings(Page::first(Filter::default()))
+    }
+
+    fn of_rules(mut line: Line) -> Result<Request, String> {
+        let request = line.rules.take();
+        line.version = None;
+        match request {
+            Some(request) if line == Line::default() => Ok(Request::Rules(request)),
+            _ => Err("`rules` goes with nothing else".to_owned()),
+        }
     }
 
     fn of(line: Line) -> Result<Request, String> {
@@ -222,6 +238,10 @@ impl Request {
             Request::Mappings(page) => shown("mappings", Some(page)),
             Request::Sessions(page) => shown("sessions", Some(page)),
             Request::Pools(page) => shown("pools", Some(page)),
+            Request::Rules(request) => Line {
+                rules: Some(request.clone()),
+                ..Line::of(None)
+            },
             Request::DeleteMappings(page) => Line {
                 delete: Some("mappings".to_owned()),
                 all: page.filter.is_empty().then_some(true),
@@ -329,6 +349,17 @@ mod tests {
             Request::Pools(of_channel),
             Request::DeleteMappings(page),
             Request::DeleteMappings(Page::first(Filter::default())),
+            Request::Rules(RulesRequest::Begin {}),
+            Request::Rules(RulesRequest::Part {
+                load: 7,
+                text: "from 10.0.0.0/8\n drop\n".to_owned(),
+            }),
+            Request::Rules(RulesRequest::Delete {
+                numbers: vec![1, 2],
+                version: Some(3),
+                confirm_within: Some(60),
+            }),
+            Request::Rules(RulesRequest::List { after: None }),
         ] {
             let line = request.to_line();
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -367,6 +398,9 @@ mod tests {
         assert!(error(r#"{"show":"mappings","delete":"mappings"}"#).contains("one of them"));
         assert!(error(r#"{"delete":"channels"}"#).contains("expected \"mappings\""));
         assert!(error(r#"{"show":"mappings","all":true}"#).contains("`all` belongs"));
+        assert!(error(r#"{"rules":{"undo":{}},"show":"ports"}"#).contains("`rules` goes with nothing else"));
+        assert!(error(r#"{"rules":{"list":{"before":1}}}"#).contains("unknown field `before`"));
+        assert!(error(r#"{"rules":"everything"}"#).contains("unknown variant"));
     }
 
     /// Nobody deletes everything by leaving something out.

@@ -41,7 +41,9 @@ impl Inspect for Fixed {
             Request::Ports => Ok(json!({ "text": "x".repeat(self.length) })),
             Request::Channels => panic!("the test's handler panics on purpose"),
             Request::Drops => Err(ControlError::new("not now")),
-            Request::Sessions(_) | Request::Pools(_) => Err(ControlError::new("not here")),
+            Request::Sessions(_) | Request::Pools(_) | Request::Rules(_) => {
+                Err(ControlError::new("not here"))
+            }
             Request::DeleteMappings(page) => {
                 let (end, next) = self.page(&page)?;
                 let deleted = (end - page.after.map_or(0, |after| after.parse().unwrap())) as u64;

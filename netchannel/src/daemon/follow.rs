@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::reopen::Reopening;
+use super::rules::RulesError;
 use super::{Daemon, DaemonError, PATIENCE, packet_thread, refuse_if_taken, refuse_if_too_large};
 use crate::channel::nat::is_stand_in;
 use crate::dispatch::PortFailed;
@@ -50,6 +51,8 @@ impl Following {
 enum Failed {
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     #[error("{0}")]
     Unanswered(#[from] Unanswered),
 }
@@ -312,13 +315,7 @@ impl Daemon {
 
     /// Has the rules hold for what translators claim now.
     fn rebuild_rules(&self) -> Result<(), Failed> {
-        let (config, claims) = (self.config.clone(), self.present_claims());
-        let built = self.worker.handle().ask(PATIENCE, move |dispatcher, _| {
-            let rules = setup::rule_set(&config, &config.rules, dispatcher.channels(), &claims)?;
-            dispatcher.set_rules(rules);
-            Ok::<_, DaemonError>(())
-        })?;
-        Ok(built?)
+        Ok(self.rules.set_claims(self.present_claims())?)
     }
 
     /// The claims on addresses that are there.

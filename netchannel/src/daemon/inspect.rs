@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::PATIENCE;
 use super::packet_thread::OpenPort;
+use super::rules::RuleStore;
 use crate::control::report::{
     Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Port, Ports, Rings, Traffic,
     Verdict, XdpMode,
@@ -31,6 +32,7 @@ pub(super) struct Inspector {
     ports: Vec<OpenPort>,
     network: SharedNetwork,
     events: Events,
+    pub(super) rules: RuleStore,
 }
 
 impl Inspector {
@@ -41,6 +43,7 @@ impl Inspector {
         ports: Vec<OpenPort>,
         network: SharedNetwork,
         events: Events,
+        rules: RuleStore,
     ) -> Self {
         Self {
             worker,
@@ -49,6 +52,7 @@ impl Inspector {
             ports,
             network,
             events,
+            rules,
         }
     }
 
@@ -149,6 +153,7 @@ impl Inspect for Inspector {
             Request::Sessions(page) => value(self.sessions(&page)?),
             Request::Pools(page) => value(self.pools(&page)?),
             Request::DeleteMappings(page) => value(self.delete_mappings(&page)?),
+            Request::Rules(request) => self.rules.answer(request),
         }
     }
 

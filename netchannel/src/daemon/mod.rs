@@ -8,21 +8,23 @@ mod offloads;
 mod packet_thread;
 mod pages;
 mod reopen;
+mod rules;
 mod saver;
 mod state;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::{ChannelKind, Config, LONGEST_TAKEOVER, XdpMode};
 use crate::control::{Server, ServerError};
-use crate::dispatch::PortFailed;
+use crate::dispatch::{PortFailed, RuleNumber};
 use crate::event_log::{EventLog, LogError, Reopener};
 use crate::events::{Events, Kind, What};
 use crate::network::{Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork};
 use crate::port::afxdp::AfXdpError;
-use crate::setup::{self, Claim, CustomChannels, Device, Layout, SetupError};
+use crate::rules::RuleList;
+use crate::setup::{self, Claim, CustomChannels, Device, Layout, RuleCompiler, SetupError};
 use crate::time::Clock;
 use crate::worker::{self, Handle};
 use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpError, XdpProgram};
@@ -32,6 +34,7 @@ use inspect::Inspector;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
 use packet_thread::PacketThread;
+use rules::RuleStore;
 use saver::Saver;
 pub use state::StateDirectoryError;
 use state::StateFiles;
@@ -149,6 +152,7 @@ const STREAMS_END: Duration = Duration::from_millis(200);
 /// A running daemon. Dropping it stops it, but [`wait`](Self::wait) says how it ended.
 pub struct Daemon {
     config: Config,
+    rules: RuleStore,
     layout: Layout,
     claims: Vec<Claim>,
     ports: Vec<OpenPort>,
@@ -202,6 +206,10 @@ impl Daemon {
         let flows = recorders.take_flows();
         let channels = setup::channels(&config, &links, custom, recorders)?;
         let claims = channels.claims.clone();
+        let present: Vec<Claim> = claims.iter().filter(|claim| claim.is_there()).cloned().collect();
+        let compiler = RuleCompiler::new(&config, channels.ids(), &present);
+        let numbered = (0..).map(RuleNumber).zip(config.rules.iter());
+        let rule_set = compiler.compile(numbered)?;
         warn_of_kernel_ports(&config);
         let state = StateFiles::open(&config)?;
         let pins = Pins::new(&config.state.pins);
@@ -220,6 +228,7 @@ impl Daemon {
             packet_thread::Plan {
                 config: config.clone(),
                 channels,
+                rules: rule_set,
                 layout: layout.clone(),
                 network: network.clone(),
                 resolver: monitor.resolver(),
@@ -233,10 +242,34 @@ impl Daemon {
             sender.clone(),
         )?;
 
+        let announce = {
+            let config = config.clone();
+            let (network, xdp) = (network.clone(), Arc::clone(&xdp));
+            move |rules: &RuleList, layout: &Layout, claims: &[Claim]| {
+                let interest = setup::interest(&config, rules, layout, &network.load().links, claims);
+                lock(&xdp).set_interest(&interest)
+            }
+        };
+        let handover = lock(&xdp).handover().try_clone()?;
+        let rules = RuleStore::new(
+            &config,
+            rules::Parts {
+                worker: worker.handle().clone(),
+                clock,
+                compiler,
+                layout: layout.clone(),
+                claims: present,
+                handover,
+                announce: Box::new(announce),
+                observer: Box::new(rules::publisher(told.clone())),
+            },
+        );
+
         let mut daemon = Self {
             following: Following::new(&layout),
             pins: pins.clone(),
             config,
+            rules,
             layout,
             claims,
             ports,
@@ -321,8 +354,7 @@ impl Daemon {
         if self.config.state.directory.is_none() || takeover.is_zero() {
             return;
         }
-        let hold =
-            |xdp: &Mutex<XdpProgram>| xdp.lock().unwrap_or_else(PoisonError::into_inner).hold(takeover);
+        let hold = |xdp: &Mutex<XdpProgram>| lock(xdp).hold(takeover);
         if let Err(error) = hold(&self.xdp) {
             log::warn!("the kernel gets the translators' packets until the next start: {error}");
             return;
@@ -361,8 +393,7 @@ impl Daemon {
             XdpMode::Native => ModeChoice::Native,
             XdpMode::Generic => ModeChoice::Generic,
         };
-        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
-        let mode = xdp.attach(&device.name, choice)?;
+        let mode = lock(&self.xdp).attach(&device.name, choice)?;
         if let (AttachedMode::Generic { why_not_native }, XdpMode::Auto) = (&mode, device.mode) {
             log::warn!(
                 "{}: XDP runs in generic mode, which is slower: {why_not_native}",
@@ -372,20 +403,9 @@ impl Daemon {
         Ok(mode)
     }
 
+    /// Tells the XDP program what the rules in force need, as links and addresses are now.
     fn set_interest(&self) -> Result<(), DaemonError> {
-        let links = Arc::clone(&self.network.load().links);
-        let interest = setup::interest(
-            &self.config,
-            &self.config.rules,
-            &self.layout,
-            &links,
-            &self.present_claims(),
-        );
-        self.xdp
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_interest(&interest)?;
-        Ok(())
+        Ok(self.rules.announce(&self.layout, self.present_claims())?)
     }
 
     fn serve(&mut self) -> Result<(), DaemonError> {
@@ -404,6 +424,7 @@ impl Daemon {
             self.ports.clone(),
             self.network.clone(),
             self.told.clone(),
+            self.rules.clone(),
         )
     }
 
@@ -431,6 +452,10 @@ impl Daemon {
     }
 }
 
+fn lock(xdp: &Mutex<XdpProgram>) -> MutexGuard<'_, XdpProgram> {
+    xdp.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.end_streams();
@@ -439,7 +464,7 @@ impl Drop for Daemon {
         if self.is_held {
             return;
         }
-        let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut xdp = lock(&self.xdp);
         for device in &self.layout.devices {
             // A device that is gone took the program with it.
             let _ = xdp.detach(&device.name);

@@ -9,12 +9,12 @@ use super::kernel::KernelHandover;
 use super::state::StateFiles;
 use super::{DaemonError, Event};
 use crate::config::{Config, FRAME_SIZE};
-use crate::dispatch::{Dispatcher, FlowRecorder, Parts};
+use crate::dispatch::{Dispatcher, FlowRecorder, Parts, RuleSet};
 use crate::network::ethtool::Ethtool;
 use crate::network::{Links, Resolver, SharedNetwork};
 use crate::port::PacketIo;
 use crate::port::afxdp::{self, AfXdpPort, PortOptions, Umem, UmemOptions, ZeroCopy};
-use crate::setup::{self, ChannelPlan, Claim, Device, Layout};
+use crate::setup::{self, ChannelPlan, Device, Layout};
 use crate::time::Clock;
 use crate::worker::{self, Handle, Mailbox};
 use crate::xdp::{AttachedMode, XdpError, XdpProgram};
@@ -69,6 +69,7 @@ impl fmt::Display for OpenPort {
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) channels: ChannelPlan,
+    pub(super) rules: RuleSet,
     pub(super) layout: Layout,
     pub(super) network: SharedNetwork,
     pub(super) resolver: Resolver,
@@ -176,6 +177,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     let Plan {
         config,
         channels,
+        rules,
         layout,
         network,
         resolver,
@@ -206,14 +208,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         }
         xdp.handover().try_clone()?
     };
-    let claims: Vec<Claim> = channels
-        .claims
-        .iter()
-        .filter(|claim| claim.is_there())
-        .cloned()
-        .collect();
     let channels = channels.register().map_err(setup::SetupError::from)?;
-    let rules = setup::rule_set(&config, &config.rules, &channels, &claims)?;
     let mut dispatcher = Dispatcher::new(Parts {
         partial_checksums: layout
             .devices

@@ -424,10 +424,11 @@ impl Dispatcher {
 
     /// Replaces the rules: every flow is decided anew with its next packet. Flows that have none are cleared away little by little;
     /// [`FlowTable::is_swept`] says when no flow counts for a former rule any more.
-    pub fn set_rules(&mut self, rules: RuleSet) {
+    /// Returns the former ones, which may take their time to be freed.
+    pub fn set_rules(&mut self, rules: RuleSet) -> RuleSet {
         self.core.flows.reserve_rules(rules.rule_numbers());
         self.core.flows.invalidate();
-        self.rules = rules;
+        std::mem::replace(&mut self.rules, rules)
     }
 
     /// Has it tell of flows that open and close, while somebody watches.

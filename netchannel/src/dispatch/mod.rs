@@ -31,5 +31,5 @@ pub use observation::{
 pub use registry::{ChannelCounters, NameTaken, Registry};
 pub use routing::{Departure, Resolve, is_possible_source};
 pub use rule_counters::{RuleCounters, RuleNumber};
-pub use rule_set::{Action, RuleSet};
+pub use rule_set::{Action, RuleSet, RuleSetBuilder};
 pub use tcp_flags::{TCP_FLAGS, tcp_flags_in_key, tcp_flags_ranges};

@@ -65,6 +65,12 @@ impl Registry {
             .map(|index| ChannelId(index as u16))
     }
 
+    /// All names, with their channels' numbers.
+    pub fn ids(&self) -> impl Iterator<Item = (&str, ChannelId)> {
+        let names = self.entries.iter().map(|entry| entry.name.as_str());
+        names.zip((0..).map(ChannelId))
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

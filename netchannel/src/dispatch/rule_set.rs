@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use classifier::live::Writer;
 use classifier::tuple::Tuple;
 use classifier::{Classifier, InsertError, Lookup, Rule};
 
@@ -41,6 +42,58 @@ pub struct RuleSet {
     otherwise: ChannelId,
     /// Numbers of rules are below this.
     rule_numbers: usize,
+}
+
+/// Rules that become a [`RuleSet`] all at once, which is faster than one at a time: the classifier chooses its tables for all of them.
+#[derive(Debug, Default)]
+pub struct RuleSetBuilder {
+    ipv4: Vec<Ipv4Rule<Action>>,
+    ipv6: Vec<Ipv6Rule<Action>>,
+    answers: Vec<Ipv4Rule<Action>>,
+}
+
+impl RuleSetBuilder {
+    /// As [`RuleSet::insert_ipv4`].
+    pub fn push_ipv4(&mut self, rule: Ipv4Rule<Action>) {
+        self.ipv4.push(rule);
+    }
+
+    /// As [`RuleSet::insert_ipv6`].
+    pub fn push_ipv6(&mut self, rule: Ipv6Rule<Action>) {
+        self.ipv6.push(rule);
+    }
+
+    /// As [`RuleSet::insert_answer`].
+    pub fn push_answer(&mut self, rule: Ipv4Rule<Action>) {
+        self.answers.push(rule);
+    }
+
+    /// Adds another one's rules behind these.
+    pub fn append(&mut self, mut more: Self) {
+        self.ipv4.append(&mut more.ipv4);
+        self.ipv6.append(&mut more.ipv6);
+        self.answers.append(&mut more.answers);
+    }
+
+    /// Makes the set; what no rule matches goes to `otherwise`.
+    ///
+    /// # Errors
+    /// See [`InsertError`].
+    pub fn build(self, otherwise: ChannelId) -> Result<RuleSet, InsertError> {
+        let numbers = |action: &Action| match action.rule {
+            RuleNumber::NONE => 0,
+            RuleNumber(number) => number as usize + 1,
+        };
+        let of_ipv4 = self.ipv4.iter().chain(&self.answers);
+        let of_ipv4 = of_ipv4.map(|rule| numbers(&rule.action)).max();
+        let of_ipv6 = self.ipv6.iter().map(|rule| numbers(&rule.action)).max();
+        let mut rules = RuleSet::new(otherwise);
+        rules.rule_numbers = of_ipv4.max(of_ipv6).unwrap_or(0);
+        rules.ipv4.replace(self.ipv4)?;
+        rules.ipv6.replace(self.ipv6)?;
+        rules.answers.replace(self.answers)?;
+        Ok(rules)
+    }
 }
 
 impl RuleSet {

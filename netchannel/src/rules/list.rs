@@ -38,6 +38,15 @@ impl RuleList {
         self
     }
 
+    /// The sets alone.
+    pub(crate) fn clone_sets(&self) -> Self {
+        Self {
+            rules: Vec::new(),
+            address_sets: self.address_sets.clone(),
+            port_sets: self.port_sets.clone(),
+        }
+    }
+
     /// The set of addresses of this name.
     pub fn address_set(&self, name: &str) -> Option<&Arc<NamedSet<AddressRange>>> {
         self.address_sets.iter().find(|set| *set.name == *name)

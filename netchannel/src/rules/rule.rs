@@ -1,6 +1,7 @@
 //! What a rule says: the one form that every notation is read into and written from.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -104,8 +105,17 @@ impl PartialEq for Rule {
 
 impl Eq for Rule {}
 
+/// Of all that makes rules equal, what tells most of them apart.
+impl Hash for Rule {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.priority, &self.from, &self.to, &self.protocols).hash(state);
+        (&self.source_ports, &self.destination_ports).hash(state);
+        (&self.interfaces, &self.tcp_flags, &self.fields, &self.channel).hash(state);
+    }
+}
+
 /// Values of one field of a rule, written out or in named sets; none at all for any value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Values<T> {
     /// Those that are written out, in the order in which they are written.
     pub listed: Vec<T>,
@@ -163,8 +173,15 @@ pub struct NamedSet<T> {
     pub values: Vec<T>,
 }
 
+/// By name: sets of one list have different ones.
+impl<T> Hash for NamedSet<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
 /// The further fields that a rule names, each with its values; see [`FIELDS`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fields(Vec<(usize, Vec<FieldRange>)>);
 
 impl Fields {

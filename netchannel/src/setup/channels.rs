@@ -73,6 +73,12 @@ enum Planned {
 }
 
 impl ChannelPlan {
+    /// The names of the channels, with the numbers that they will have.
+    pub fn ids(&self) -> impl Iterator<Item = (&str, ChannelId)> {
+        let names = self.channels.iter().map(|(name, _)| name.as_str());
+        names.zip((0..).map(ChannelId))
+    }
+
     /// Makes the channels.
     ///
     /// # Errors

@@ -13,14 +13,13 @@ pub use layout::{Device, Layout, layout};
 pub(crate) use moves::stand_in_of;
 pub use moves::{Move, moves};
 pub(crate) use rules::families;
-pub use rules::rule_set;
+pub use rules::{RuleCompiler, rule_set};
 
 use classifier::InsertError;
 
 use crate::channel::ChannelError;
 use crate::channel::nat::SettingsError;
 use crate::dispatch::NameTaken;
-use crate::rules::Place;
 
 /// The configuration is sound in itself but does not fit this machine.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +50,9 @@ pub enum SetupError {
         /// Another one on the same device.
         second: String,
     },
-    /// A rule can't be had by the classifier.
-    #[error("{place}: the rule can't be used: {source}")]
-    Rule {
-        /// Where the rule is.
-        place: Place,
-        /// Why not.
-        source: InsertError,
-    },
+    /// There are more rules than the classifier takes.
+    #[error("the rules can't be used: {0}")]
+    Rules(#[from] InsertError),
     /// A rule names a channel that does not exist.
     #[error("there is no channel `{0}`")]
     NoChannel(String),

@@ -1,5 +1,6 @@
 //! The configured rules as a rule set.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use classifier::{Range, Rule, Word};
@@ -11,124 +12,162 @@ use crate::config::{ChannelKind, Config};
 use crate::dispatch::dimensions::{
     DIMENSIONS, FIELDS, FIRST, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule, WHOLE, dimension,
 };
-use crate::dispatch::{Action, Registry, RuleNumber, RuleSet};
+use crate::dispatch::{Action, Registry, RuleNumber, RuleSet, RuleSetBuilder};
 use crate::rules::{AddressRange, Families, FieldRange, PortRange, Rule as Configured, RuleBox, RuleList};
 
-/// Makes the rule set: the configured rules; for each translator, that what is sent to its external addresses is its own, from inside
-/// behind the configured rules, from outside before those that do not say where packets come from; and for each rule that forwards, that what comes back is forwarded too if no
-/// other rule matches. Packets that no rule matches go to the kernel.
+/// Makes rule sets of lists of rules, for the channels, interfaces and translators' addresses of one configuration. It can be sent to where
+/// there is time for it.
+#[derive(Clone, Debug)]
+pub struct RuleCompiler {
+    interfaces: Vec<String>,
+    channels: HashMap<String, Target>,
+    claims: Vec<Claim>,
+}
+
+/// Where rules send packets.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    channel: ChannelId,
+    is_nat: bool,
+    forwards: bool,
+}
+
+impl RuleCompiler {
+    /// For a configuration whose channels have these numbers, `drop` and `pass` among them.
+    pub fn new<'c>(
+        config: &Config,
+        channels: impl IntoIterator<Item = (&'c str, ChannelId)>,
+        claims: &[Claim],
+    ) -> Self {
+        let target = |(name, channel): (&str, ChannelId)| {
+            let kind = config.channel(name).map(|channel| &channel.kind);
+            let target = Target {
+                channel,
+                is_nat: matches!(kind, Some(ChannelKind::Nat(_))),
+                forwards: kind == Some(&ChannelKind::Forward),
+            };
+            (name.to_owned(), target)
+        };
+        Self {
+            interfaces: config.interface_names().into_iter().map(str::to_owned).collect(),
+            channels: channels.into_iter().map(target).collect(),
+            claims: claims.to_vec(),
+        }
+    }
+
+    /// The same for other addresses of the translators.
+    pub fn with_claims(&self, claims: &[Claim]) -> Self {
+        Self {
+            claims: claims.to_vec(),
+            ..self.clone()
+        }
+    }
+
+    /// Makes the rule set: the rules; for each translator, that what is sent to its external addresses is its own, from inside behind
+    /// the rules, from outside before those that do not say where packets come from; and for each rule that forwards, that
+    /// what comes back is forwarded too if no other rule matches. Packets that no rule matches go to the kernel.
+    ///
+    /// # Errors
+    /// If a rule names a channel that is not there, or there are more rules than the classifier can take.
+    pub fn compile<'r>(
+        &self,
+        rules: impl Iterator<Item = (RuleNumber, &'r Configured)>,
+    ) -> Result<RuleSet, SetupError> {
+        let mut made = RuleSetBuilder::default();
+        let mut ways_back = RuleSetBuilder::default();
+        for (number, rule) in rules {
+            let target = self.find(&rule.channel)?;
+            let action = Action {
+                channel: target.channel,
+                parameter: rule.filtering.map_or(0, Filtering::parameter),
+                rule: number,
+            };
+            let mut families = rule.families();
+            families.ipv6 &= !target.is_nat;
+            for rule_box in rule.expand(&self.interfaces) {
+                push(&mut made, &rule_box, families, rule.priority, action);
+                if families.ipv4 && names_outside_hosts(&rule_box) {
+                    for claim in &self.claims {
+                        push_for_claim(&mut made, &rule_box, action, claim);
+                    }
+                }
+                if target.forwards {
+                    let action = Action::from(target.channel);
+                    push(&mut ways_back, &way_back(rule_box), families, u32::MAX, action);
+                }
+            }
+        }
+        self.claim(&mut made);
+        made.append(ways_back);
+        Ok(made.build(self.find("pass")?.channel)?)
+    }
+
+    fn find(&self, name: &str) -> Result<Target, SetupError> {
+        let target = self.channels.get(name).copied();
+        target.ok_or_else(|| SetupError::NoChannel(name.to_owned()))
+    }
+
+    /// Gives translators what is sent to their addresses. They may share an address if their ports differ: what has no port goes to
+    /// the first of them.
+    fn claim(&self, made: &mut RuleSetBuilder) {
+        let to_claim = |claim: &Claim, priority| {
+            let mut rule = Rule::any::<Ipv4Dimensions>(priority, Action::from(claim.channel));
+            let (first, last) = (claim.addresses.start(), claim.addresses.end());
+            rule.ranges[dimension::DESTINATION_ADDRESS] = range(first.to_bits(), last.to_bits());
+            rule
+        };
+        for claim in &self.claims {
+            for ports in &claim.ports {
+                let mut rule = to_claim(claim, u32::MAX - 1);
+                rule.ranges[dimension::DESTINATION_PORT] =
+                    range((*ports.start()).into(), (*ports.end()).into());
+                made.push_answer(rule);
+            }
+        }
+        for claim in &self.claims {
+            made.push_answer(to_claim(claim, u32::MAX));
+            made.push_ipv4(to_claim(claim, u32::MAX));
+        }
+    }
+}
+
+/// Makes the rule set of a list whose rules are numbered by their places; see [`RuleCompiler::compile`].
 ///
 /// # Errors
-/// If a rule names a channel that is not registered, or is more than the classifier can take.
+/// As [`RuleCompiler::compile`].
 pub fn rule_set(
     config: &Config,
     list: &RuleList,
     channels: &Registry,
     claims: &[Claim],
 ) -> Result<RuleSet, SetupError> {
-    let interfaces = config.interface_names();
-    let boxes = || list.iter().flat_map(|rule| rule.expand(&interfaces));
-    let pass = find(channels, "pass")?;
-    let mut rules = RuleSet::new(pass);
-    for (number, rule) in numbered(list) {
-        let action = action(rule, number, channels)?;
-        for rule_box in rule.expand(&interfaces) {
-            insert(config, &mut rules, &rule_box, rule.priority, action)?;
-        }
-    }
-    let names_outside = |rule_box: &RuleBox<'_>| names_outside_hosts(config, rule_box);
-    for (number, rule) in numbered(list) {
-        let action = action(rule, number, channels)?;
-        for rule_box in rule.expand(&interfaces).filter(names_outside) {
-            for claim in claims {
-                insert_for_claim(&mut rules, &rule_box, action, claim)?;
-            }
-        }
-    }
-    claim(claims, &mut rules);
-    for rule_box in boxes().filter(|rule_box| forwards(config, rule_box)) {
-        let action = action(rule_box.rule, RuleNumber::NONE, channels)?;
-        insert(config, &mut rules, &way_back(rule_box), u32::MAX, action)?;
-    }
-    Ok(rules)
-}
-
-/// The configured rules, with their numbers.
-fn numbered(list: &RuleList) -> impl Iterator<Item = (RuleNumber, &Configured)> {
-    (0..).map(RuleNumber).zip(list.iter())
-}
-
-fn action(rule: &Configured, number: RuleNumber, channels: &Registry) -> Result<Action, SetupError> {
-    Ok(Action {
-        channel: find(channels, &rule.channel)?,
-        parameter: rule.filtering.map_or(0, Filtering::parameter),
-        rule: number,
-    })
-}
-
-/// Gives translators what is sent to their addresses. They may share an address if their ports differ: what has no port goes to the
-/// first of them.
-fn claim(claims: &[Claim], rules: &mut RuleSet) {
-    let to_claim = |claim: &Claim, priority| {
-        let mut rule = Rule::any::<Ipv4Dimensions>(priority, claim.channel);
-        let (first, last) = (claim.addresses.start(), claim.addresses.end());
-        rule.ranges[dimension::DESTINATION_ADDRESS] = range(first.to_bits(), last.to_bits());
-        rule
-    };
-    // An address and a range of ports always fit.
-    for (claim, ports) in claims
-        .iter()
-        .flat_map(|claim| claim.ports.iter().map(move |ports| (claim, ports)))
-    {
-        let mut rule = to_claim(claim, u32::MAX - 1);
-        rule.ranges[dimension::DESTINATION_PORT] = range((*ports.start()).into(), (*ports.end()).into());
-        let _ = rules.insert_answer(rule);
-    }
-    for claim in claims {
-        let _ = rules.insert_answer(to_claim(claim, u32::MAX));
-        let _ = rules.insert_ipv4(to_claim(claim, u32::MAX));
-    }
+    RuleCompiler::new(config, channels.ids(), claims).compile((0..).map(RuleNumber).zip(list.iter()))
 }
 
 /// Whether a box says where packets come from, by address or interface, and not just that they may come from anywhere: such a one
 /// holds for what comes to a translator's address too.
-fn names_outside_hosts(config: &Config, rule_box: &RuleBox<'_>) -> bool {
+fn names_outside_hosts(rule_box: &RuleBox<'_>) -> bool {
     let anywhere = AddressRange::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
     let names_interface = rule_box.fields[dimension::INTERFACE - dimension::FIVE_TUPLE].is_some();
-    families(config, rule_box.rule).ipv4
-        && (names_interface || rule_box.from.is_some_and(|from| from != anywhere))
+    names_interface || rule_box.from.is_some_and(|from| from != anywhere)
 }
 
 /// The part of a box that is about these addresses.
-fn insert_for_claim(
-    rules: &mut RuleSet,
-    rule_box: &RuleBox<'_>,
-    action: Action,
-    claim: &Claim,
-) -> Result<(), SetupError> {
+fn push_for_claim(made: &mut RuleSetBuilder, rule_box: &RuleBox<'_>, action: Action, claim: &Claim) {
     let (mut first, mut last) = (*claim.addresses.start(), *claim.addresses.end());
     match rule_box.to {
         Some(AddressRange::V4(from, to)) => (first, last) = (first.max(from), last.min(to)),
-        Some(AddressRange::V6(..)) => return Ok(()),
+        Some(AddressRange::V6(..)) => return,
         None => {}
     }
     if first > last {
-        return Ok(());
+        return;
     }
     let rule_box = RuleBox {
         to: Some(AddressRange::V4(first, last)),
         ..*rule_box
     };
-    let rule = ipv4_rule(&rule_box, rule_box.rule.priority, action);
-    rules.insert_answer(rule).map_err(|source| SetupError::Rule {
-        place: rule_box.rule.place.clone(),
-        source,
-    })
-}
-
-fn forwards(config: &Config, rule_box: &RuleBox<'_>) -> bool {
-    let channel = config.channel(&rule_box.rule.channel);
-    channel.is_some_and(|channel| channel.kind == ChannelKind::Forward)
+    made.push_answer(ipv4_rule(&rule_box, rule_box.rule.priority, action));
 }
 
 /// The box for the packets that answer those in this one. They come by another interface, and what they have in the further fields
@@ -144,45 +183,27 @@ fn way_back(rule_box: RuleBox<'_>) -> RuleBox<'_> {
     }
 }
 
-/// The IP versions that a rule is for.
+/// The IP versions that a rule of a configuration is for.
 pub(crate) fn families(config: &Config, rule: &Configured) -> Families {
     let mut families = rule.families();
     let channel = config.channel(&rule.channel);
-    if channel.is_some_and(|channel| matches!(channel.kind, ChannelKind::Nat(_))) {
-        families.ipv6 = false;
-    }
+    families.ipv6 &= !channel.is_some_and(|channel| matches!(channel.kind, ChannelKind::Nat(_)));
     families
 }
 
-fn insert(
-    config: &Config,
-    rules: &mut RuleSet,
+fn push(
+    made: &mut RuleSetBuilder,
     rule_box: &RuleBox<'_>,
+    families: Families,
     priority: u32,
     action: Action,
-) -> Result<(), SetupError> {
-    let in_the_file = |source| SetupError::Rule {
-        place: rule_box.rule.place.clone(),
-        source,
-    };
-    let families = families(config, rule_box.rule);
+) {
     if families.ipv4 {
-        rules
-            .insert_ipv4(ipv4_rule(rule_box, priority, action))
-            .map_err(in_the_file)?;
+        made.push_ipv4(ipv4_rule(rule_box, priority, action));
     }
     if families.ipv6 {
-        rules
-            .insert_ipv6(ipv6_rule(rule_box, priority, action))
-            .map_err(in_the_file)?;
+        made.push_ipv6(ipv6_rule(rule_box, priority, action));
     }
-    Ok(())
-}
-
-fn find(channels: &Registry, name: &str) -> Result<ChannelId, SetupError> {
-    channels
-        .find(name)
-        .ok_or_else(|| SetupError::NoChannel(name.to_owned()))
 }
 
 fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv4Rule<Action> {

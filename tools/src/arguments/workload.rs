@@ -9,8 +9,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use netchannel::measure::Structure;
 use netchannel::workload::generate::{Distribution, Properties, Style};
 
+use super::running_rules::RunningRules;
+
 pub(super) const RULES_EXAMPLES: &str = "\
 Examples:
+  sudo netchannel rules load site.rules --confirm-within 60
+  sudo netchannel rules add 'priority 10 tcp from any to 192.0.2.0/24 port 25 drop'
+  sudo netchannel rules list
   netchannel rules match --rules acl.rules --format classbench --trace acl.trace";
 
 pub(super) const BENCH_EXAMPLES: &str = "\
@@ -66,6 +71,8 @@ pub(crate) enum RulesCommand {
     /// Say which rule wins for each header of a trace.
     #[command(after_help = MATCH_EXAMPLES)]
     Match(Match),
+    #[command(flatten)]
+    Running(RunningRules),
 }
 
 /// A rule set and a trace.

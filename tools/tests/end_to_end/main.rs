@@ -19,6 +19,7 @@ mod neighbours;
 mod replay;
 mod restart;
 mod routes;
+mod rules;
 mod site;
 mod starting;
 mod tcp;

@@ -1,0 +1,171 @@
+//! Numbers for rules: a rule keeps its number as long as it is loaded, and a number is not given to another rule while flows count
+//! for the former one.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::dispatch::RuleNumber;
+use crate::rules::Rule;
+
+/// Numbers are taken again only when so many more were given than there are rules: until then whoever has seen one in a list can rely
+/// on it.
+const SPARE: usize = 65_536;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// All below were given.
+    next: u32,
+    /// Those of rules that are gone, in the order of the generations of the flow table that do not know them any more.
+    retired: VecDeque<Retired>,
+    /// No flow counts for these.
+    free: VecDeque<RuleNumber>,
+}
+
+#[derive(Debug)]
+struct Retired {
+    /// No flow that was decided since has one of the numbers.
+    generation: u32,
+    numbers: Vec<RuleNumber>,
+}
+
+/// Numbers for the rules of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Assigned {
+    /// One for each rule, in their order.
+    pub(super) numbers: Vec<RuleNumber>,
+    /// Those among them whose counters are another rule's.
+    pub(super) reused: Vec<RuleNumber>,
+    /// Those of rules that are not in the list any more.
+    pub(super) gone: Vec<RuleNumber>,
+    /// Rules that were not there before.
+    pub(super) added: usize,
+}
+
+impl Numbers {
+    /// Gives each rule of `list` the number that it has in `running`, or one that nobody has.
+    pub(super) fn assign(&mut self, list: &[Rule], running: &[Rule], numbers: &[RuleNumber]) -> Assigned {
+        let mut known: HashMap<&Rule, VecDeque<RuleNumber>, ahash::RandomState> = HashMap::default();
+        for (rule, number) in running.iter().zip(numbers) {
+            known.entry(rule).or_default().push_back(*number);
+        }
+        let mut assigned = Assigned {
+            numbers: Vec::with_capacity(list.len()),
+            reused: Vec::new(),
+            gone: Vec::new(),
+            added: 0,
+        };
+        for rule in list {
+            let number = known.get_mut(rule).and_then(VecDeque::pop_front);
+            let number = number.unwrap_or_else(|| {
+                assigned.added += 1;
+                self.take(list.len(), &mut assigned.reused)
+            });
+            assigned.numbers.push(number);
+        }
+        assigned.gone = known.into_values().flatten().collect();
+        assigned
+    }
+
+    fn take(&mut self, rules: usize, reused: &mut Vec<RuleNumber>) -> RuleNumber {
+        let is_plenty = self.next as usize >= 2 * rules + SPARE;
+        if is_plenty && let Some(number) = self.free.pop_front() {
+            reused.push(number);
+            return number;
+        }
+        let number = RuleNumber(self.next);
+        self.next += 1;
+        number
+    }
+
+    /// The list came to nothing: its new numbers are free again.
+    pub(super) fn give_back(&mut self, assigned: &Assigned, numbers: &[RuleNumber]) {
+        let kept: std::collections::HashSet<&RuleNumber, ahash::RandomState> = numbers.iter().collect();
+        let unused = assigned.numbers.iter().filter(|number| !kept.contains(number));
+        self.free.extend(unused);
+    }
+
+    /// These are not used by flows that are decided from this generation of the flow table on.
+    pub(super) fn retire(&mut self, numbers: Vec<RuleNumber>, generation: u32) {
+        if !numbers.is_empty() {
+            self.retired.push_back(Retired { generation, numbers });
+        }
+    }
+
+    /// The generation that has to be swept for the next numbers to be free.
+    pub(super) fn waits_for(&self) -> Option<u32> {
+        self.retired.front().map(|retired| retired.generation)
+    }
+
+    /// No flow that was decided before that generation is left.
+    pub(super) fn free_oldest(&mut self) {
+        if let Some(retired) = self.retired.pop_front() {
+            self.free.extend(retired.numbers);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rule(priority: u32) -> Rule {
+        Rule {
+            priority,
+            ..Rule::any("drop")
+        }
+    }
+
+    proptest! {
+        /// Whatever lists follow each other: equal rules keep their numbers, no two rules share one, and none is given again before
+        /// it is free.
+        #[test]
+        fn rules_keep_their_numbers_and_share_none(
+            lists in proptest::collection::vec((proptest::collection::vec(0..12_u32, 0..30), any::<bool>()), 1..30),
+        ) {
+            let mut numbers = Numbers::default();
+            let (mut running, mut given): (Vec<Rule>, Vec<RuleNumber>) = (Vec::new(), Vec::new());
+            let mut in_flows: HashSet<RuleNumber> = HashSet::new();
+            for (generation, (list, swept)) in lists.into_iter().enumerate() {
+                let list: Vec<Rule> = list.into_iter().map(rule).collect();
+                let assigned = numbers.assign(&list, &running, &given);
+                let distinct: HashSet<_> = assigned.numbers.iter().copied().collect();
+                prop_assert_eq!(distinct.len(), list.len());
+                let former: HashSet<_> = given.iter().copied().collect();
+                for priority in 0..12 {
+                    let of = |rules: &[Rule], numbers: &[RuleNumber]| {
+                        let all = rules.iter().zip(numbers).filter(|(it, _)| it.priority == priority);
+                        all.map(|(_, number)| *number).collect::<HashSet<_>>()
+                    };
+                    let (before, after) = (of(&running, &given), of(&list, &assigned.numbers));
+                    prop_assert_eq!(before.intersection(&after).count(), before.len().min(after.len()));
+                }
+                prop_assert!(distinct.difference(&former).all(|number| !in_flows.contains(number)));
+                in_flows.extend(assigned.gone.iter().copied());
+                numbers.retire(assigned.gone, generation as u32);
+                (running, given) = (list, assigned.numbers);
+                while swept && numbers.waits_for().is_some() {
+                    numbers.free_oldest();
+                    in_flows.clear();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_taken_again_when_there_are_plenty() {
+        let mut numbers = Numbers::default();
+        let (mut running, mut given) = (Vec::new(), Vec::new());
+        for load in 0..200_000_u32 {
+            let list = vec![rule(load)];
+            let assigned = numbers.assign(&list, &running, &given);
+            numbers.retire(assigned.gone, load);
+            numbers.free_oldest();
+            (running, given) = (list, assigned.numbers);
+        }
+        assert!(numbers.next as usize <= SPARE + 3, "{}", numbers.next);
+    }
+}
