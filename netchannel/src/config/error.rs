@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// At most so many problems of one file are kept; more are only counted.
 pub const MAX_PROBLEMS: usize = 100;
@@ -160,33 +161,72 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The text of one configuration file: turns byte offsets into places and collects problems.
+/// The texts of a configuration's files, one behind the other: turns byte offsets into places and collects problems.
 pub(super) struct Source<'t> {
-    file: &'t Path,
-    text: &'t str,
-    /// Byte offset at which each line starts.
-    lines: Vec<usize>,
+    name: &'t Path,
+    texts: Vec<Text<'t>>,
     errors: Vec<(usize, Problem)>,
     warnings: Vec<(usize, Problem)>,
     more: usize,
 }
 
+/// The text of one file.
+struct Text<'t> {
+    file: Arc<Path>,
+    text: &'t str,
+    /// Byte offset of its start among all texts.
+    base: usize,
+    /// Byte offset in it at which each line starts.
+    lines: Vec<usize>,
+}
+
 impl<'t> Source<'t> {
+    /// Of one file.
     pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
-        let starts = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
-        let lines = std::iter::once(0).chain(starts).collect();
+        Self::of(file, [(file, text)])
+    }
+
+    /// Of these files, of which there is at least one, under one name.
+    pub(super) fn of(name: &'t Path, files: impl IntoIterator<Item = (&'t Path, &'t str)>) -> Self {
+        let mut base = 0;
+        let text = |(file, text): (&Path, &'t str)| {
+            let starts = text
+                .bytes()
+                .enumerate()
+                .filter(|(_, byte)| *byte == b'\n')
+                .map(|(at, _)| at + 1);
+            let here = base;
+            // A place behind the last character is still in the text.
+            base += text.len() + 1;
+            Text {
+                file: Arc::from(file),
+                text,
+                base: here,
+                lines: std::iter::once(0).chain(starts).collect(),
+            }
+        };
         Source {
-            file,
-            text,
-            lines,
+            name,
+            texts: files.into_iter().map(text).collect(),
             errors: Vec::new(),
             warnings: Vec::new(),
             more: 0,
         }
+    }
+
+    /// The offset at which a file starts, by its number.
+    pub(super) fn base(&self, file: usize) -> usize {
+        self.texts.get(file).map_or(0, |text| text.base)
+    }
+
+    /// The file of a byte offset.
+    pub(super) fn file_at(&self, offset: usize) -> Arc<Path> {
+        Arc::clone(&self.text_at(offset).file)
+    }
+
+    fn text_at(&self, offset: usize) -> &Text<'t> {
+        let after = self.texts.partition_point(|text| text.base <= offset);
+        &self.texts[after.saturating_sub(1)]
     }
 
     /// Records that what stands at `span` makes the configuration unusable.
@@ -207,10 +247,6 @@ impl<'t> Source<'t> {
         }
     }
 
-    pub(super) fn file(&self) -> &'t Path {
-        self.file
-    }
-
     pub(super) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }
@@ -218,7 +254,7 @@ impl<'t> Source<'t> {
     /// What was reported as an error, in the order of the file.
     pub(super) fn into_error(self) -> ConfigError {
         ConfigError {
-            file: self.file.to_owned(),
+            file: self.name.to_owned(),
             problems: in_order(self.errors),
             more: self.more,
         }
@@ -229,15 +265,28 @@ impl<'t> Source<'t> {
         in_order(self.warnings)
     }
 
-    /// The place of a byte offset. An offset past the end or inside a character is moved back to a valid one.
+    /// The place of a byte offset in its file. An offset past the end or inside a character is moved back to a valid one.
     pub(super) fn position(&self, offset: usize) -> Position {
-        let (line, start, offset) = self.locate(offset);
+        let text = self.text_at(offset);
+        let (line, start, offset) = text.locate(offset - text.base);
         Position {
             line: clamp(line),
-            column: clamp(characters(&self.text[start..], offset - start)),
+            column: clamp(characters(&text.text[start..], offset - start)),
         }
     }
 
+    fn problem(&self, span: &Range<usize>, key: &str, message: String) -> Problem {
+        Problem {
+            file: self.file_at(span.start).to_path_buf(),
+            position: Some(self.position(span.start)),
+            key: visible(key),
+            message: visible(&message),
+            excerpt: Some(self.text_at(span.start).excerpt(span)),
+        }
+    }
+}
+
+impl Text<'_> {
     /// Line (from 0), byte offset of its start, and the offset itself on a character boundary.
     fn locate(&self, offset: usize) -> (usize, usize, usize) {
         let offset = boundary(self.text, offset);
@@ -245,20 +294,10 @@ impl<'t> Source<'t> {
         (line, self.lines[line], offset)
     }
 
-    fn problem(&self, span: &Range<usize>, key: &str, message: String) -> Problem {
-        Problem {
-            file: self.file.to_owned(),
-            position: Some(self.position(span.start)),
-            key: visible(key),
-            message: visible(&message),
-            excerpt: Some(self.excerpt(span)),
-        }
-    }
-
     fn excerpt(&self, span: &Range<usize>) -> Excerpt {
-        let (line, start, offset) = self.locate(span.start);
+        let (line, start, offset) = self.locate(span.start - self.base);
         let end = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
-        let (_, _, stop) = self.locate(span.end);
+        let (_, _, stop) = self.locate(span.end.saturating_sub(self.base));
         Excerpt::of(
             &self.text[start..end],
             &(offset - start..stop.max(offset) - start),

@@ -1,16 +1,15 @@
 //! From a file to a configuration.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
 use super::channel::KnownChannels;
 use super::error::{ConfigError, Source};
+use super::files::{Files, INCLUDE};
 use super::schema;
 use super::section::Section;
-use super::{Config, channel, interface, replay, rule, settings};
+use super::{Config, channel, files, interface, replay, rule, settings};
 use crate::rules::RuleList;
 use crate::text::quoted;
 
@@ -18,37 +17,16 @@ use crate::text::quoted;
 pub const MAX_FILE_SIZE: u64 = 16 << 20;
 
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file and what it includes, or all files of a directory whose names end in `.toml`.
     ///
     /// # Errors
-    /// Everything that is wrong with the file; one problem without a position if it can not be read.
+    /// Everything that is wrong with them; one problem without a position if one can not be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Config, ConfigError> {
         let path = path.as_ref();
-        let unreadable = |error: std::io::Error| {
-            ConfigError::unreadable(path, format!("can not be read: {}", reason(&error)))
-        };
-        let file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.is_dir() {
-            return Err(ConfigError::unreadable(
-                path,
-                "is a directory; expected a configuration file",
-            ));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_SIZE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_FILE_SIZE {
-            let message = format!(
-                "is longer than {} MiB; expected a configuration file",
-                MAX_FILE_SIZE >> 20
-            );
-            return Err(ConfigError::unreadable(path, message));
-        }
-        Config::parse_bytes(&bytes, path)
+        read(path, &Files::read(path)?)
     }
 
-    /// Checks the text of a file. `file` is the name to use in errors.
+    /// Checks the text of a file. `file` is the name to use in errors, and what the text includes is beside it.
     ///
     /// # Errors
     /// Everything that is wrong with the text, each problem with its position.
@@ -57,22 +35,7 @@ impl Config {
     }
 
     pub(super) fn parse_bytes(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                // Shown with the bytes that are text replaced by what can be printed.
-                let valid = error.valid_up_to();
-                let shown = String::from_utf8_lossy(bytes);
-                let mut source = Source::new(file, &shown);
-                let message = format!(
-                    "the byte 0x{:02x} is not UTF-8 text; expected a TOML file",
-                    bytes[valid]
-                );
-                source.error(&(valid..valid + 1), "", message);
-                return Err(source.into_error());
-            }
-        };
-        read(file, text)
+        read(file, &Files::of(file, bytes.to_vec())?)
     }
 }
 
@@ -84,16 +47,24 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     }
 }
 
-fn read(file: &Path, text: &str) -> Result<Config, ConfigError> {
-    let mut checked = Source::new(file, text);
+fn read(name: &Path, files: &Files) -> Result<Config, ConfigError> {
+    let mut checked = files.source(name);
     let source = &mut checked;
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let document = document.get_ref();
-    for error in &errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        source.error(&span, "", error.message());
+    let mut document = DeTable::new();
+    for (number, (_, text)) in files.texts.iter().enumerate() {
+        let base = source.base(number);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let span = error.span().unwrap_or(text.len()..text.len());
+            source.error(&(span.start + base..span.end + base), "", error.message());
+        }
+        let mut table = table.into_inner();
+        // It is read already.
+        table.remove(INCLUDE);
+        files::merge(&mut document, table, base, source);
     }
-    if errors.is_empty() && document.is_empty() {
+    let document = &document;
+    if !source.has_errors() && document.is_empty() {
         source.error(
             &(0..0),
             "",
@@ -120,7 +91,8 @@ fn read(file: &Path, text: &str) -> Result<Config, ConfigError> {
         return Err(checked.into_error());
     }
     Ok(Config {
-        file: file.to_owned(),
+        file: name.to_owned(),
+        files: files.texts.iter().map(|(file, _)| file.clone()).collect(),
         control: settings.control,
         state: settings.state,
         memory: settings.memory,

@@ -1,4 +1,4 @@
-//! The configuration: one TOML file with interfaces and their roles, channels, and rules.
+//! The configuration: a TOML file, or several, with interfaces and their roles, channels, and rules.
 //!
 //! `docs/netchannel.toml` documents every key in place. A file is taken whole or refused whole: [`ConfigError`]
 //! lists everything that is wrong with it, each [`Problem`] with file, line, column, what was found and what was
@@ -35,6 +35,7 @@
 mod channel;
 mod error;
 mod field;
+mod files;
 mod interface;
 mod load;
 mod nat;
@@ -56,6 +57,7 @@ use crate::rules::RuleList;
 
 pub use channel::{Channel, ChannelKind, RESERVED_CHANNELS};
 pub use error::{ConfigError, MAX_PROBLEMS, Position, Problem};
+pub use files::MAX_FILES;
 pub use interface::{Interface, MAX_INTERFACE_NAME, MAX_INTERFACES, Role, XdpMode, ZeroCopy};
 pub use load::MAX_FILE_SIZE;
 pub(crate) use load::reason;
@@ -68,8 +70,10 @@ pub use value::parse_duration;
 /// A configuration that was found consistent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The file, as it was named to [`Config::load`] or [`Config::parse`].
+    /// The file or directory, as it was named to [`Config::load`] or [`Config::parse`].
     pub file: PathBuf,
+    /// The files that it was read from, in their order.
+    pub files: Vec<PathBuf>,
     /// The control socket.
     pub control: Control,
     /// What outlives the daemon.

@@ -27,7 +27,6 @@ pub(super) fn read(
     source: &mut Source<'_>,
 ) -> RuleList {
     let names = names(channels, interfaces);
-    let file_name = Arc::from(source.file());
     let mut rules = Vec::new();
     let mut boxes: u64 = 0;
     for table in &file.tables("rule", &schema::RULE, source) {
@@ -38,7 +37,7 @@ pub(super) fn read(
             channel.used = true;
         }
         rule.place = Place {
-            file: Some(Arc::clone(&file_name)),
+            file: Some(source.file_at(table.span.start)),
             position: Some(source.position(table.span.start)),
         };
         let before = boxes;

@@ -11,10 +11,11 @@ pub(super) struct Schema {
     pub(super) keys: &'static [&'static str],
 }
 
-/// The file's top level: each key is a table.
+/// The file's top level: each key is a table but for `include`.
 pub(super) const FILE: Schema = Schema {
     header: "",
     keys: &[
+        "include",
         "control",
         "state",
         "memory",

@@ -23,6 +23,7 @@ pub use boxes::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, RuleBox};
 pub(crate) use check::TOO_OPEN;
 pub use check::{Families, Fault, MAX_COMMENT, Names, Part, check};
 pub use files::MAX_SIZE;
+pub(crate) use files::matching;
 pub use format::{Format, Options, WriteError, read, write};
 pub use list::RuleList;
 pub use loaded::Loaded;
