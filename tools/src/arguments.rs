@@ -1,12 +1,14 @@
 //! The command line.
 
 mod nat;
+mod rules;
 mod running_rules;
 mod workload;
 
 use std::path::PathBuf;
 
 pub(crate) use nat::{Delete, Nat, NatCommand, Reverse, ShowMappings, ShowPools, ShowSessions};
+pub(crate) use rules::{CheckRules, ConvertRules, DiffRules, ExportRules, RuleFiles, Target};
 pub(crate) use running_rules::{Add, Changing, Del, Load, Replace, Running, RunningRules};
 pub(crate) use workload::{
     Bench, BenchCommand, Classify, Format, Generate, Input, Match, Rules, RulesCommand,

@@ -14,6 +14,8 @@ use netchannel::workload::{self, ReadError};
 pub(crate) enum Failure {
     /// Exit code 1.
     General(anyhow::Error),
+    /// Exit code 1, and all was told already.
+    Told,
     /// Exit code 2: what was found on the command line and what was expected.
     Usage(String),
     /// Exit code 3.
@@ -44,6 +46,7 @@ impl Failure {
                 eprintln!("netchannel: {}", with_causes(error));
                 ExitCode::from(1)
             }
+            Failure::Told => ExitCode::from(1),
             Failure::Usage(message) => {
                 eprintln!("netchannel: {message}");
                 ExitCode::from(2)

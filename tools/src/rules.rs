@@ -1,5 +1,8 @@
 //! `netchannel rules`.
 
+mod check;
+mod diff;
+mod files;
 mod progress;
 mod running;
 
@@ -9,13 +12,17 @@ use netchannel::measure;
 use netchannel::workload::classbench;
 use netchannel::workload::trace::{self, Header};
 
-use crate::arguments::{Format, Input, Match, Rules, RulesCommand};
+use crate::arguments::{Format, Input, Match, RuleFiles, Rules, RulesCommand};
 use crate::failure::Failure;
 
 pub(crate) fn rules(arguments: &Rules) -> Result<(), Failure> {
     match &arguments.command {
         RulesCommand::Match(arguments) => matching(arguments),
         RulesCommand::Running(command) => running::running(command),
+        RulesCommand::Files(RuleFiles::Check(arguments)) => check::check(arguments),
+        RulesCommand::Files(RuleFiles::Convert(arguments)) => check::convert(arguments),
+        RulesCommand::Files(RuleFiles::Export(arguments)) => check::export(arguments),
+        RulesCommand::Files(RuleFiles::Diff(arguments)) => diff::diff(arguments),
     }
 }
 

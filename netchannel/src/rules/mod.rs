@@ -6,6 +6,7 @@
 mod boxes;
 mod check;
 pub mod classbench;
+mod difference;
 mod files;
 mod format;
 pub mod json;
@@ -22,6 +23,7 @@ mod values;
 pub use boxes::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, RuleBox};
 pub(crate) use check::TOO_OPEN;
 pub use check::{Families, Fault, MAX_COMMENT, Names, Part, check};
+pub use difference::{Difference, difference};
 pub use files::MAX_SIZE;
 pub(crate) use files::matching;
 pub use format::{Format, Options, WriteError, read, write};

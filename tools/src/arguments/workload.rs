@@ -9,13 +9,17 @@ use clap::{Args, Subcommand, ValueEnum};
 use netchannel::measure::Structure;
 use netchannel::workload::generate::{Distribution, Properties, Style};
 
+use super::rules::RuleFiles;
 use super::running_rules::RunningRules;
 
 pub(super) const RULES_EXAMPLES: &str = "\
 Examples:
+  netchannel rules check site.rules
   sudo netchannel rules load site.rules --confirm-within 60
   sudo netchannel rules add 'priority 10 tcp from any to 192.0.2.0/24 port 25 drop'
   sudo netchannel rules list
+  netchannel rules diff old.rules new.rules
+  netchannel rules convert acl.classbench --channel internet --to native -o acl.rules
   netchannel rules match --rules acl.rules --format classbench --trace acl.trace";
 
 pub(super) const BENCH_EXAMPLES: &str = "\
@@ -71,6 +75,8 @@ pub(crate) enum RulesCommand {
     /// Say which rule wins for each header of a trace.
     #[command(after_help = MATCH_EXAMPLES)]
     Match(Match),
+    #[command(flatten)]
+    Files(RuleFiles),
     #[command(flatten)]
     Running(RunningRules),
 }

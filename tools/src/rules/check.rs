@@ -1,0 +1,72 @@
+//! `netchannel rules check`, `convert` and `export`.
+
+use std::io::Write;
+
+use netchannel::rules::{Names, Options, RuleList};
+
+use super::files;
+use crate::arguments::{CheckRules, ConvertRules, ExportRules, Target};
+use crate::check::{counted, load};
+use crate::failure::Failure;
+
+/// Checks every file, then fails if one was refused.
+pub(super) fn check(arguments: &CheckRules) -> Result<(), Failure> {
+    let refused_config = |error| Failure::Refused(vec![error]);
+    let config = arguments.config.as_deref().map(load).transpose();
+    let names = config.map_err(refused_config)?.map(|config| Names::of(&config));
+    let options = Options {
+        format: arguments.format,
+        lenient: arguments.lenient,
+        ..Options::default()
+    };
+    let mut refused = Vec::new();
+    let mut out = std::io::stdout().lock();
+    for file in &arguments.files {
+        let rules = files::read(file, &options).and_then(|rules| match &names {
+            Some(names) => rules.check_with(names, file).map(|()| rules),
+            None => Ok(rules),
+        });
+        match rules {
+            Ok(rules) => writeln!(out, "{}: ok: {}", file.display(), summary(&rules))?,
+            Err(error) => refused.push(error),
+        }
+    }
+    out.flush()?;
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Refused(refused))
+    }
+}
+
+/// What a file holds, in one line.
+fn summary(rules: &RuleList) -> String {
+    let sets = rules.address_sets.len() + rules.port_sets.len();
+    [counted(rules.len(), "rule"), counted(sets, "set")].join(", ")
+}
+
+pub(super) fn convert(arguments: &ConvertRules) -> Result<(), Failure> {
+    let options = Options {
+        format: arguments.from,
+        lenient: arguments.target.lenient,
+        channel: Some(arguments.channel.as_str().into()),
+    };
+    let rules = files::read(&arguments.file, &options).map_err(|error| Failure::Refused(vec![error]))?;
+    write(&rules, &arguments.target)
+}
+
+pub(super) fn export(arguments: &ExportRules) -> Result<(), Failure> {
+    let rules = match (&arguments.origin.config, &arguments.origin.file) {
+        (Some(config), _) => load(config).map(|config| config.rules),
+        (None, Some(file)) => files::read(file, &Options::default()),
+        (None, None) => Ok(RuleList::default()),
+    };
+    write(
+        &rules.map_err(|error| Failure::Refused(vec![error]))?,
+        &arguments.target,
+    )
+}
+
+fn write(rules: &RuleList, target: &Target) -> Result<(), Failure> {
+    files::write(rules, target.to, target.lenient, &target.output)
+}
