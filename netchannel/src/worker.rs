@@ -1,7 +1,10 @@
 //! Workers: a thread that owns a dispatcher, waits for packets, and lets others ask it something between two bursts.
 
+mod statistics;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -12,6 +15,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::dispatch::{Dispatcher, PortFailed};
 use crate::time::{Clock, Time};
 
+use statistics::{Account, Shared};
+pub use statistics::{Statistics, Work};
+
 /// How often time passes for the channels.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a port's backlog waits for another attempt.
@@ -19,7 +25,7 @@ const BACKLOG_WAIT: Duration = Duration::from_millis(1);
 /// How long it asks for more packets before it sleeps: under load packets come in spurts, and to be woken costs more than this.
 const PATIENCE: Duration = Duration::from_micros(50);
 /// Tasks that may wait for a worker.
-const MAILBOX: usize = 64;
+pub(crate) const MAILBOX: usize = 64;
 
 type Task = Box<dyn FnOnce(&mut Dispatcher, Time) + Send>;
 
@@ -47,6 +53,7 @@ enum Letter {
 pub struct Handle {
     letters: SyncSender<Letter>,
     wake: Arc<EventFd>,
+    shared: Arc<Shared>,
 }
 
 impl Handle {
@@ -71,6 +78,11 @@ impl Handle {
         })
     }
 
+    /// What the worker does with its time, as of its last tick, a tenth of a second ago at most; it is not asked for this.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.load()
+    }
+
     /// Stops the worker after its present burst.
     pub fn stop(&self) {
         // Full means busy, so it will look again soon: whoever stops it repeats.
@@ -88,6 +100,7 @@ impl Handle {
             TrySendError::Full(_) => Unanswered::Busy,
             TrySendError::Disconnected(_) => Unanswered::Stopped,
         })?;
+        self.shared.asked.fetch_add(1, Ordering::Relaxed);
         self.wake();
         Ok(())
     }
@@ -97,6 +110,7 @@ impl Handle {
 pub struct Mailbox {
     letters: Receiver<Letter>,
     wake: Arc<EventFd>,
+    shared: Arc<Shared>,
 }
 
 /// Makes a handle and the mailbox for a worker to come.
@@ -108,13 +122,18 @@ pub fn mailbox() -> Result<(Handle, Mailbox), std::io::Error> {
         EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
     )?);
     let (sender, letters) = sync_channel(MAILBOX);
-    Ok((
-        Handle {
-            letters: sender,
-            wake: Arc::clone(&wake),
-        },
-        Mailbox { letters, wake },
-    ))
+    let shared = Arc::new(Shared::default());
+    let handle = Handle {
+        letters: sender,
+        wake: Arc::clone(&wake),
+        shared: Arc::clone(&shared),
+    };
+    let mailbox = Mailbox {
+        letters,
+        wake,
+        shared,
+    };
+    Ok((handle, mailbox))
 }
 
 /// Works until it is stopped: receives, dispatches, answers, and sleeps when there is nothing to do. A port that is gone is told to
@@ -125,12 +144,18 @@ pub fn run(
     clock: &Clock,
     mut failed: impl FnMut(PortFailed),
 ) {
-    let mut next_tick = clock.now() + TICK;
+    let start = clock.now();
+    let mut next_tick = start + TICK;
     let mut last_work = Time::ZERO;
+    let mut account = Account::open(&mailbox.shared, start);
     loop {
         let now = clock.now();
+        account.round(now);
         let mut is_busy = match dispatcher.poll(now) {
-            Ok(received) => received > 0,
+            Ok(received) => {
+                account.polled(received);
+                received > 0
+            }
             Err(gone) => {
                 failed(gone);
                 true
@@ -140,18 +165,22 @@ pub fn run(
         match mailbox.letters.try_recv() {
             Ok(Letter::Task(task)) => {
                 task(dispatcher, now);
+                account.answered();
                 is_busy = true;
             }
             Ok(Letter::Stop) => return,
             Err(_) => {}
         }
         if now >= next_tick {
+            let before = clock.now();
             dispatcher.tick(now);
+            account.ticked(now, clock.now().since(before));
             next_tick = now + TICK;
         }
         if is_busy {
             last_work = now;
         } else if now.since(last_work) >= PATIENCE {
+            account.sleeps();
             wait(dispatcher, mailbox, next_tick.since(now));
         }
     }

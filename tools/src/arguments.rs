@@ -1,13 +1,18 @@
 //! The command line.
 
+mod monitor;
 mod nat;
+mod network;
 mod rules;
 mod running_rules;
 mod workload;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+pub(crate) use monitor::Monitor;
 pub(crate) use nat::{Delete, Nat, NatCommand, Reverse, ShowMappings, ShowPools, ShowSessions};
+pub(crate) use network::{ShowNeighbours, ShowRoutes};
 pub(crate) use rules::{CheckRules, ConvertRules, DiffRules, ExportRules, RuleFiles, Target};
 pub(crate) use running_rules::{Add, Changing, Del, Load, Replace, Running, RunningRules};
 pub(crate) use workload::{
@@ -23,6 +28,7 @@ Examples:
   netchannel check /etc/netchannel.toml           says what is wrong with a configuration
   netchannel run --config /etc/netchannel.toml    runs it until Ctrl-C
   netchannel show mappings                        asks the running one
+  netchannel monitor                              tells what happens in it
   netchannel replay --config netchannel.toml lan0=in.pcap out.pcapng
   netchannel bench classify --rules acl.rules --trace acl.trace
 
@@ -53,6 +59,7 @@ Examples:
   sudo netchannel show ports
   sudo netchannel show mappings --protocol tcp --inside 10.0.0.0/24
   sudo netchannel show pools -j | jq '.addresses[]'
+  sudo netchannel show drops --watch
   sudo netchannel show drops --socket /run/netchannel/second.sock";
 
 const PORTS_EXAMPLES: &str = "\
@@ -69,6 +76,24 @@ const DROPS_EXAMPLES: &str = "\
 Examples:
   sudo netchannel show drops
   sudo netchannel show drops -j | jq '.reasons[] | select(.packets > 0)'";
+
+const WORKERS_EXAMPLES: &str = "\
+BUSY, POLLING and ASLEEP are shares of the last second: with packets or questions, looking for some in vain, waiting for some.
+BACKLOG counts frames that wait to be sent, HELD packets that wait for a next hop or that channels keep, QUESTIONS those of
+control clients that wait.
+
+Examples:
+  sudo netchannel show workers
+  sudo netchannel show workers --watch
+  sudo netchannel show workers -j | jq '.workers[] | .last_second'";
+
+const MEMORY_EXAMPLES: &str = "\
+First the process as the kernel counts it, then the frames of the packet memory and who has them, then tables and buffers.
+What these reserve takes memory only as it is used.
+
+Examples:
+  sudo netchannel show memory
+  sudo netchannel show memory -j | jq '.tables[] | select(.owner == \"flow table\")'";
 
 const REPLAY_EXAMPLES: &str = "\
 The same code as `run`, without a network card and without root. Each input file is a pcap or pcapng capture of what
@@ -114,6 +139,9 @@ pub(crate) enum Command {
     Show(Show),
     /// Delete mappings, or tell who had an external address and port.
     Nat(Nat),
+    /// Tell what happens while it happens.
+    #[command(after_help = monitor::EXAMPLES)]
+    Monitor(Monitor),
     /// Send captured packets through a configuration, into a capture.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
@@ -148,6 +176,18 @@ pub(crate) struct Show {
     #[arg(long, short = 'j', global = true)]
     pub(crate) json: bool,
 
+    /// Show it again and again, each second or so often: 0.5, 10. On a terminal in its place, else one after the other, each under the
+    /// time. Ctrl-C ends it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        value_parser = monitor::interval
+    )]
+    pub(crate) watch: Option<Duration>,
+
     /// The control socket of the netchannel to ask.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
@@ -173,6 +213,18 @@ pub(crate) enum What {
     /// Where all packets went, and the dropped ones by reason.
     #[command(after_help = DROPS_EXAMPLES)]
     Drops,
+    /// Workers, the threads that move packets: how busy they are.
+    #[command(after_help = WORKERS_EXAMPLES)]
+    Workers,
+    /// Routes that packets are forwarded by: the kernel's main table, as it was last told.
+    #[command(after_help = network::ROUTES_EXAMPLES)]
+    Routes(ShowRoutes),
+    /// Neighbours: Ethernet addresses of next hops, as the kernel knows them.
+    #[command(after_help = network::NEIGHBOURS_EXAMPLES)]
+    Neighbours(ShowNeighbours),
+    /// Who has how much memory.
+    #[command(after_help = MEMORY_EXAMPLES)]
+    Memory,
 }
 
 #[derive(Debug, Args)]

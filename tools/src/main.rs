@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod failure;
 mod logging;
+mod monitor;
 mod nat;
 mod replay;
 mod rules;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
         Command::Show(show) => show::show(&show),
+        Command::Monitor(monitor) => monitor::monitor(&monitor),
         Command::Nat(nat) => nat::nat(&nat),
         Command::Replay(replay) => replay::replay(&replay),
         Command::Rules(rules) => rules::rules(&rules),

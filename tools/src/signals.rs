@@ -31,6 +31,24 @@ pub(crate) fn on_stop(stop: impl Fn() + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends the program with success on SIGINT or SIGTERM, when no line is being written; at once on a second one. For what runs until it is
+/// stopped, with standard output locked only to write.
+pub(crate) fn end_on_stop() -> io::Result<()> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stopping))?;
+        flag::register(signal, Arc::clone(&stopping))?;
+    }
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if signals.forever().next().is_some() {
+            let _whole_lines = io::stdout().lock();
+            std::process::exit(0);
+        }
+    })?;
+    Ok(())
+}
+
 /// Calls `reopen` on each SIGHUP, from a thread of its own.
 pub(crate) fn on_hangup(reopen: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP])?;

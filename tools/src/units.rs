@@ -26,14 +26,7 @@ pub(crate) fn bytes(number: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let decimals = if value < 9.995 {
-        2
-    } else if value < 99.95 {
-        1
-    } else {
-        0
-    };
-    format!("{value:.decimals$} {}", UNITS[unit])
+    format!("{} {}", three_digits(value), UNITS[unit])
 }
 
 /// `12.3 %` of so many.
@@ -49,6 +42,45 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
         share => share,
     };
     format!("{shown:.1} %")
+}
+
+/// `12.3 us`: three digits of a time in seconds.
+pub(crate) fn span(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        short if short < 0.999_5e-6 => (short * 1e9, "ns"),
+        short if short < 0.999_5e-3 => (short * 1e6, "us"),
+        short if short < 0.999_5 => (short * 1e3, "ms"),
+        long => (long, "s"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// `1.23 k`: three digits, powers of 1000, for rates.
+pub(crate) fn rate(number: f64) -> String {
+    const UNITS: [&str; 5] = ["", " k", " M", " G", " T"];
+    let mut value = number.max(0.0);
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    match unit {
+        // Single packets have no decimals unless there are few of them.
+        0 if value >= 9.95 || value == 0.0 => format!("{value:.0}"),
+        0 => format!("{value:.1}"),
+        unit => format!("{}{}", three_digits(value), UNITS[unit]),
+    }
+}
+
+fn three_digits(value: f64) -> String {
+    let decimals = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$}")
 }
 
 /// `2h4m`: the two largest units.
@@ -112,6 +144,22 @@ mod tests {
             "18.4 EB",
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn spans_and_rates_have_three_digits() {
+        let shown = [0.0, 9.5e-8, 1.234e-5, 0.000_999_6, 0.25, 1.0, 12.345].map(span);
+        assert_eq!(
+            shown,
+            [
+                "0.00 ns", "95.0 ns", "12.3 us", "1.00 ms", "250 ms", "1.00 s", "12.3 s"
+            ]
+        );
+        let shown = [0.0, 0.34, 9.96, 12.3, 999.4, 999.6, 1_234_567.0, 1e16].map(rate);
+        assert_eq!(
+            shown,
+            ["0", "0.3", "10", "12", "999", "1.00 k", "1.23 M", "10000 T"]
+        );
     }
 
     #[test]

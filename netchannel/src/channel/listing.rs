@@ -34,6 +34,19 @@ impl<T> Sliced<T> {
     };
 }
 
+/// A table of a channel, and the memory that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableMemory {
+    /// What it holds.
+    pub name: &'static str,
+    /// Entries in use.
+    pub entries: u64,
+    /// Entries that there is room for.
+    pub capacity: u64,
+    /// Bytes that are reserved; they take memory as they are used.
+    pub bytes: u64,
+}
+
 /// One mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappingEntry {

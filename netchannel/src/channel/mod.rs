@@ -9,7 +9,9 @@ mod pass;
 
 pub use discard::Drop;
 pub use forward::Forward;
-pub use listing::{AddressEntry, BlockCounts, MappingEntry, PortCounts, SessionEntry, Slice, Sliced};
+pub use listing::{
+    AddressEntry, BlockCounts, MappingEntry, PortCounts, SessionEntry, Slice, Sliced, TableMemory,
+};
 pub use pass::Pass;
 
 use std::collections::BTreeMap;
@@ -179,6 +181,11 @@ pub trait Netchannel {
     fn addresses(&self, slice: Slice<'_>) -> Sliced<AddressEntry> {
         let _ = slice;
         Sliced::NONE
+    }
+
+    /// The channel's large tables.
+    fn memory(&self) -> Vec<TableMemory> {
+        Vec::new()
     }
 
     /// Deletes mappings, for a channel that translates: returns how many, and the number to go on from if there may be more. That may

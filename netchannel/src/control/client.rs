@@ -1,5 +1,8 @@
 //! The asking side.
 
+mod pages;
+mod watching;
+
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,9 +14,13 @@ use serde_json::Value;
 
 use super::line::{LineError, Lines};
 use super::report::{
-    Channels, Deleted, Drops, Mapping, Mappings, Pools, Ports, RulesPage, Session, Sessions,
+    Channels, Deleted, Drops, Mappings, Memory, Neighbours, Pools, Ports, Routes, RulesPage, Sessions,
+    Workers,
 };
-use super::{Filter, MAX_PAGE, Page, Request, RulesRequest, VERSION, Watch};
+use super::{Filter, MAX_PAGE, NetworkPage, Page, Request, RulesRequest, VERSION, Watch};
+
+pub use pages::{PageRequest, Paged, Pages};
+pub use watching::{Told, Watching};
 
 /// The longest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -166,10 +173,7 @@ impl Client {
     /// As [`request`](Client::request).
     pub fn watch(mut self, watch: &Watch) -> Result<Watching, ClientError> {
         self.ask(&watch.to_line(), PATIENCE)?;
-        Ok(Watching {
-            client: self,
-            ended: false,
-        })
+        Ok(Watching::of(self))
     }
 
     fn ask(&mut self, request: &[u8], patience: Duration) -> Result<Value, ClientError> {
@@ -227,6 +231,32 @@ impl Client {
         self.report(&Request::Drops)
     }
 
+    /// Asks for the workers.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub fn workers(&mut self) -> Result<Workers, ClientError> {
+        self.report(&Request::Workers)
+    }
+
+    /// Asks for what memory is used.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub fn memory(&mut self) -> Result<Memory, ClientError> {
+        self.report(&Request::Memory)
+    }
+
+    /// Asks for routes, page after page, as they are taken.
+    pub fn routes(&mut self, first: NetworkPage) -> Pages<'_, Routes> {
+        Pages::of(self, first)
+    }
+
+    /// Asks for neighbours, page after page, as they are taken.
+    pub fn neighbours(&mut self, first: NetworkPage) -> Pages<'_, Neighbours> {
+        Pages::of(self, first)
+    }
+
     /// Asks for mappings, page after page, as they are taken; each page is in memory, not all of them.
     pub fn mappings(&mut self, filter: Filter) -> Pages<'_, Mappings> {
         Pages::of(self, Page::first(filter))
@@ -277,14 +307,14 @@ impl Client {
             if next.is_none() {
                 return Ok(());
             }
-            self.check_advance(&page, &next)?;
+            self.check_advance(&page.after, &next)?;
             page.after = next;
         }
     }
 
     /// A listing that stays where it is would never end.
-    fn check_advance(&self, page: &Page, next: &Option<String>) -> Result<(), ClientError> {
-        if next.is_some() && *next == page.after {
+    fn check_advance(&self, after: &Option<String>, next: &Option<String>) -> Result<(), ClientError> {
+        if next.is_some() && next == after {
             return Err(self.protocol("the listing does not advance"));
         }
         Ok(())
@@ -316,161 +346,5 @@ impl Client {
                 _ => ClientError::Io { path, source },
             },
         }
-    }
-}
-
-/// An answer that comes in pages.
-pub trait Paged: DeserializeOwned {
-    /// What the pages list.
-    type Entry;
-
-    /// What to ask for a page.
-    fn request(page: Page) -> Request;
-
-    /// The entries of this page, and its `next`.
-    fn into_parts(self) -> (Vec<Self::Entry>, Option<String>);
-}
-
-impl Paged for Mappings {
-    type Entry = Mapping;
-
-    fn request(page: Page) -> Request {
-        Request::Mappings(page)
-    }
-
-    fn into_parts(self) -> (Vec<Mapping>, Option<String>) {
-        (self.mappings, self.next)
-    }
-}
-
-impl Paged for Sessions {
-    type Entry = Session;
-
-    fn request(page: Page) -> Request {
-        Request::Sessions(page)
-    }
-
-    fn into_parts(self) -> (Vec<Session>, Option<String>) {
-        (self.sessions, self.next)
-    }
-}
-
-/// All entries, fetched a page at a time. Ends after the first error.
-#[derive(Debug)]
-pub struct Pages<'c, P: Paged> {
-    client: &'c mut Client,
-    page: Page,
-    entries: std::vec::IntoIter<P::Entry>,
-    ended: bool,
-}
-
-impl<'c, P: Paged> Pages<'c, P> {
-    fn of(client: &'c mut Client, page: Page) -> Self {
-        Self {
-            client,
-            page,
-            entries: Vec::new().into_iter(),
-            ended: false,
-        }
-    }
-
-    /// With so many entries in a page, 1 to [`MAX_PAGE`].
-    pub fn by(mut self, limit: u32) -> Self {
-        self.page.limit = limit.clamp(1, MAX_PAGE);
-        self
-    }
-
-    fn fetch(&mut self) -> Result<(), ClientError> {
-        let page: P = self.client.report(&P::request(self.page.clone()))?;
-        let (entries, next) = page.into_parts();
-        self.client.check_advance(&self.page, &next)?;
-        self.ended = next.is_none();
-        self.page.after = next;
-        self.entries = entries.into_iter();
-        Ok(())
-    }
-}
-
-impl<P: Paged> Iterator for Pages<'_, P> {
-    type Item = Result<P::Entry, ClientError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(entry) = self.entries.next() {
-                return Some(Ok(entry));
-            }
-            if self.ended {
-                return None;
-            }
-            if let Err(error) = self.fetch() {
-                self.ended = true;
-                return Some(Err(error));
-            }
-        }
-    }
-}
-
-/// What a watching client is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Told {
-    /// This happened. Of [`Watch::Events`], an [`Event`](crate::events::Event); there may be ones that this version does not know.
-    Event(Value),
-    /// So many events are missing here: this client did not read fast enough, or the other end could not keep up.
-    Lost(u64),
-}
-
-/// What happens at the other end, as it is told. Waits for it as long as it takes; ends when nothing more will come, and after the
-/// first error.
-#[derive(Debug)]
-pub struct Watching {
-    client: Client,
-    ended: bool,
-}
-
-impl Watching {
-    fn told(&mut self) -> Result<Option<Told>, ClientError> {
-        /// Something may happen tomorrow only.
-        const A_DAY: Duration = Duration::from_secs(86_400);
-        let line = loop {
-            match self.client.lines.read(MAX_ANSWER, A_DAY, PATIENCE) {
-                Ok(Some(line)) => break line,
-                Ok(None) => {
-                    return Err(ClientError::Ended {
-                        path: self.client.path.clone(),
-                    });
-                }
-                Err(LineError::TimedOut { after }) if after == A_DAY => {}
-                Err(error) => return Err(self.client.failed(error)),
-            }
-        };
-        let answer = self.client.understand(&line)?;
-        match answer {
-            Answer {
-                event: Some(event), ..
-            } => Ok(Some(Told::Event(event))),
-            Answer {
-                lost: Some(count), ..
-            } => Ok(Some(Told::Lost(count))),
-            Answer { end: Some(_), .. } => Ok(None),
-            Answer {
-                error: Some(error), ..
-            } => Err(ClientError::Refused {
-                message: error.message,
-            }),
-            _ => Err(self.client.protocol("it is nothing of a stream")),
-        }
-    }
-}
-
-impl Iterator for Watching {
-    type Item = Result<Told, ClientError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let told = self.told();
-        self.ended = !matches!(told, Ok(Some(_)));
-        told.transpose()
     }
 }

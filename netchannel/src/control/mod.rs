@@ -12,6 +12,10 @@
 //! | `{"show":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Mappings`]: one page |
 //! | `{"show":"sessions","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Sessions`]: one page |
 //! | `{"show":"pools","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Pools`]: one page |
+//! | `{"show":"workers"}` | [`report::Workers`] |
+//! | `{"show":"memory"}` | [`report::Memory`] |
+//! | `{"show":"routes","after":CURSOR,"limit":N,"prefix":PREFIX,"interface":NAME}` | [`report::Routes`]: one page |
+//! | `{"show":"neighbours","after":CURSOR,"limit":N,"prefix":PREFIX,"interface":NAME}` | [`report::Neighbours`]: one page |
 //! | `{"rules":{"list":{}}}` and so on | see [`RulesRequest`] |
 //! | `{"delete":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Deleted`]: what one page did |
 //! | `{"watch":"events","kinds":[KIND,...]}` | an empty object, and then a stream of [`Event`](crate::events::Event)s |
@@ -48,9 +52,9 @@ mod socket;
 mod tests;
 mod watch;
 
-pub use client::{Client, ClientError, Paged, Pages, Told, Watching};
+pub use client::{Client, ClientError, PageRequest, Paged, Pages, Told, Watching};
 pub use filter::{Endpoints, Filter, WrongEndpoints};
-pub use request::{DEFAULT_PAGE, MAX_PAGE, Page, Request};
+pub use request::{DEFAULT_PAGE, MAX_PAGE, NetworkPage, Page, Request};
 pub use rules::RulesRequest;
 pub use server::{ControlError, Inspect, Limits, Server};
 pub use socket::ServerError;

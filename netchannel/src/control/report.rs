@@ -1,15 +1,19 @@
 //! The answers: what `netchannel show` prints, and what `-j` gives as JSON. Counters count from the start of the
 //! process; a packet is a frame on the wire, bytes are with the Ethernet header and without the checksum.
 
+mod memory;
 mod network;
 mod rules;
+mod workers;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use network::{Neighbour, NextHop, Route};
+pub use memory::{Frames, Memory, PortFrames, ProcessMemory, Table};
+pub use network::{Neighbour, Neighbours, NextHop, Route, Routes};
 pub use rules::{Load, RuleEntry, RulesChanged, RulesPage, RulesState};
+pub use workers::{Work, Worker, WorkerState, Workers};
 
 /// Packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

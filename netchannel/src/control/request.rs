@@ -1,5 +1,6 @@
 //! What can be asked, and how it is written.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Filter, RulesRequest, VERSION, Watch};
@@ -33,6 +34,39 @@ pub enum Request {
     DeleteMappings(Page),
     /// Look at the rules in force, or change them.
     Rules(RulesRequest),
+    /// Workers and what they do: [`report::Workers`](super::report::Workers).
+    Workers,
+    /// Who has how much memory: [`report::Memory`](super::report::Memory).
+    Memory,
+    /// Routes that the packet path knows: [`report::Routes`](super::report::Routes).
+    Routes(NetworkPage),
+    /// Neighbours that the packet path knows: [`report::Neighbours`](super::report::Neighbours).
+    Neighbours(NetworkPage),
+}
+
+/// One page of routes or neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkPage {
+    /// As that of [`Page`].
+    pub after: Option<String>,
+    /// Entries at most, 1 to [`MAX_PAGE`]; a prefix with several routes may make it a few more.
+    pub limit: u32,
+    /// Only what lies in this prefix.
+    pub prefix: Option<IpNet>,
+    /// Only what leaves by, or is on, this interface of the kernel.
+    pub interface: Option<String>,
+}
+
+impl NetworkPage {
+    /// The first page of all there is.
+    pub fn first() -> Self {
+        Self {
+            after: None,
+            limit: DEFAULT_PAGE,
+            prefix: None,
+            interface: None,
+        }
+    }
 }
 
 /// One page of what there is.
@@ -88,6 +122,12 @@ struct Line {
     limit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<Filter>,
+    /// Of routes and neighbours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<IpNet>,
+    /// Of routes and neighbours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
     /// Of a deletion without a filter: that it is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     all: Option<bool>,
@@ -96,7 +136,29 @@ struct Line {
 }
 
 impl Line {
+    fn into_network_page(self) -> Result<NetworkPage, String> {
+        if self.filter.is_some() {
+            return Err("routes and neighbours are filtered by `prefix` and `interface`".to_owned());
+        }
+        let (prefix, interface) = (self.prefix, self.interface.clone());
+        let page = Self {
+            prefix: None,
+            interface: None,
+            ..self
+        }
+        .into_page()?;
+        Ok(NetworkPage {
+            after: page.after,
+            limit: page.limit,
+            prefix: prefix.map(|prefix| prefix.trunc()),
+            interface,
+        })
+    }
+
     fn into_page(self) -> Result<Page, String> {
+        if self.prefix.is_some() || self.interface.is_some() {
+            return Err(OF_NETWORK.to_owned());
+        }
         if self.after.as_ref().is_some_and(|after| after.len() > MAX_CURSOR) {
             return Err(format!(
                 "`after` is longer than {MAX_CURSOR} bytes; expected the `next` of a page"
@@ -117,9 +179,14 @@ impl Line {
                     .to_owned(),
             );
         }
+        if self.prefix.is_some() || self.interface.is_some() {
+            return Err(OF_NETWORK.to_owned());
+        }
         Ok(request)
     }
 }
+
+const OF_NETWORK: &str = "`prefix` and `interface` belong to \"routes\" and \"neighbours\" only";
 
 /// What is told with a line that asks for nothing.
 const EXPECTED: &str = "expected for example {\"show\":\"ports\"}";
@@ -202,11 +269,16 @@ impl Request {
             (Some("ports"), None) => line.whole(Request::Ports),
             (Some("channels"), None) => line.whole(Request::Channels),
             (Some("drops"), None) => line.whole(Request::Drops),
+            (Some("workers"), None) => line.whole(Request::Workers),
+            (Some("memory"), None) => line.whole(Request::Memory),
+            (Some("routes"), None) => line.into_network_page().map(Request::Routes),
+            (Some("neighbours"), None) => line.into_network_page().map(Request::Neighbours),
             (Some("mappings"), None) => without_remote(line.into_page()?).map(Request::Mappings),
             (Some("sessions"), None) => line.into_page().map(Request::Sessions),
             (Some("pools"), None) => of_addresses(line.into_page()?).map(Request::Pools),
             (Some(_), None) => {
-                let known = "\"ports\", \"channels\", \"mappings\", \"sessions\", \"pools\" or \"drops\"";
+                let known = "\"ports\", \"channels\", \"mappings\", \"sessions\", \"pools\", \"drops\", \"workers\", \"memory\", \"routes\" \
+                             or \"neighbours\"";
                 Err(format!("nothing of this name to show; expected {known}"))
             }
             (None, Some("mappings")) => {
@@ -235,6 +307,10 @@ impl Request {
             Request::Ports => shown("ports", None),
             Request::Channels => shown("channels", None),
             Request::Drops => shown("drops", None),
+            Request::Workers => shown("workers", None),
+            Request::Memory => shown("memory", None),
+            Request::Routes(page) => Line::of_network("routes", page),
+            Request::Neighbours(page) => Line::of_network("neighbours", page),
             Request::Mappings(page) => shown("mappings", Some(page)),
             Request::Sessions(page) => shown("sessions", Some(page)),
             Request::Pools(page) => shown("pools", Some(page)),
@@ -258,6 +334,17 @@ impl Line {
         let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
         line
+    }
+
+    fn of_network(what: &str, page: &NetworkPage) -> Self {
+        Line {
+            show: Some(what.to_owned()),
+            after: page.after.clone(),
+            limit: Some(page.limit),
+            prefix: page.prefix,
+            interface: page.interface.clone(),
+            ..Line::of(None)
+        }
     }
 
     fn of(page: Option<&Page>) -> Self {
@@ -339,7 +426,17 @@ mod tests {
             external: Some("192.0.2.0/24".parse().unwrap()),
             ..Filter::default()
         });
+        let network = NetworkPage {
+            after: Some("x".to_owned()),
+            limit: 5,
+            prefix: Some("2001:db8::/32".parse().unwrap()),
+            interface: Some("wan0".to_owned()),
+        };
         for request in [
+            Request::Workers,
+            Request::Memory,
+            Request::Routes(network.clone()),
+            Request::Neighbours(NetworkPage::first()),
             Request::Ports,
             Request::Channels,
             Request::Drops,
@@ -395,6 +492,10 @@ mod tests {
         assert!(error(r#"{"show":"mappings","filter":{"remote":"1.2.3.4"}}"#).contains("only sessions have"));
         assert!(error(r#"{"show":"pools","filter":{"external":":80"}}"#).contains("without a port"));
         assert!(error(r#"{"show":"pools","filter":{"protocol":"tcp"}}"#).contains("without a port"));
+        assert!(error(r#"{"show":"mappings","prefix":"10.0.0.0/8"}"#).contains("\"routes\""));
+        assert!(error(r#"{"show":"ports","interface":"x"}"#).contains("\"routes\""));
+        assert!(error(r#"{"show":"routes","prefix":"10.0.0.0/64"}"#).contains("not a request"));
+        assert!(error(r#"{"show":"routes","filter":{}}"#).contains("filtered by `prefix`"));
         assert!(error(r#"{"show":"mappings","delete":"mappings"}"#).contains("one of them"));
         assert!(error(r#"{"delete":"channels"}"#).contains("expected \"mappings\""));
         assert!(error(r#"{"show":"mappings","all":true}"#).contains("`all` belongs"));

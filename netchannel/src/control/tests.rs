@@ -41,20 +41,18 @@ impl Inspect for Fixed {
             Request::Ports => Ok(json!({ "text": "x".repeat(self.length) })),
             Request::Channels => panic!("the test's handler panics on purpose"),
             Request::Drops => Err(ControlError::new("not now")),
-            Request::Sessions(_) | Request::Pools(_) | Request::Rules(_) => {
-                Err(ControlError::new("not here"))
-            }
-            Request::DeleteMappings(page) => {
-                let (end, next) = self.page(&page)?;
-                let deleted = (end - page.after.map_or(0, |after| after.parse().unwrap())) as u64;
-                Ok(serde_json::to_value(Deleted { deleted, next })?)
-            }
             Request::Mappings(page) => {
                 let (end, next) = self.page(&page)?;
                 let first = page.after.map_or(0, |after| after.parse().unwrap());
                 let mappings = (first..end).map(mapping).collect();
                 Ok(serde_json::to_value(Mappings { mappings, next })?)
             }
+            Request::DeleteMappings(page) => {
+                let (end, next) = self.page(&page)?;
+                let deleted = (end - page.after.map_or(0, |after| after.parse().unwrap())) as u64;
+                Ok(serde_json::to_value(Deleted { deleted, next })?)
+            }
+            _ => Err(ControlError::new("not here")),
         }
     }
 }

@@ -26,13 +26,15 @@ use crate::xdp::{AttachedMode, XdpProgram};
 
 /// Knows whom to ask.
 pub(super) struct Inspector {
-    worker: Handle,
+    pub(super) worker: Handle,
     xdp: Arc<Mutex<XdpProgram>>,
     layout: Layout,
-    ports: Vec<OpenPort>,
-    network: SharedNetwork,
+    pub(super) ports: Vec<OpenPort>,
+    pub(super) network: SharedNetwork,
     events: Events,
     pub(super) rules: RuleStore,
+    /// The event log's.
+    pub(super) buffers: Vec<(String, u64, u64)>,
 }
 
 impl Inspector {
@@ -44,6 +46,7 @@ impl Inspector {
         network: SharedNetwork,
         events: Events,
         rules: RuleStore,
+        buffers: Vec<(String, u64, u64)>,
     ) -> Self {
         Self {
             worker,
@@ -53,6 +56,7 @@ impl Inspector {
             network,
             events,
             rules,
+            buffers,
         }
     }
 
@@ -154,6 +158,10 @@ impl Inspect for Inspector {
             Request::Pools(page) => value(self.pools(&page)?),
             Request::DeleteMappings(page) => value(self.delete_mappings(&page)?),
             Request::Rules(request) => self.rules.answer(request),
+            Request::Workers => value(self.workers()?),
+            Request::Memory => value(self.memory()?),
+            Request::Routes(page) => value(self.routes(&page)?),
+            Request::Neighbours(page) => value(self.neighbours(&page)?),
         }
     }
 

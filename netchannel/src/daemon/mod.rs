@@ -3,7 +3,9 @@
 mod follow;
 mod inspect;
 mod kernel;
+mod memory;
 mod network_events;
+mod network_pages;
 mod offloads;
 mod packet_thread;
 mod pages;
@@ -11,6 +13,7 @@ mod reopen;
 mod rules;
 mod saver;
 mod state;
+mod workers;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -425,6 +428,7 @@ impl Daemon {
             self.network.clone(),
             self.told.clone(),
             self.rules.clone(),
+            self.event_log.buffers().to_vec(),
         )
     }
 

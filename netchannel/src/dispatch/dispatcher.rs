@@ -525,6 +525,11 @@ impl Dispatcher {
         &mut self.core.flows
     }
 
+    /// The rules.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
     /// The interfaces.
     pub fn interfaces(&self) -> &Interfaces {
         &self.core.interfaces

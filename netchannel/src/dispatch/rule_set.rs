@@ -146,6 +146,15 @@ impl RuleSet {
         self.len() == 0
     }
 
+    /// What the classifier of each kind of rules has: name, rules, bytes.
+    pub fn memory(&self) -> [(&'static str, usize, usize); 3] {
+        [
+            ("ipv4", self.ipv4.len(), self.ipv4.memory()),
+            ("ipv6", self.ipv6.len(), self.ipv6.memory()),
+            ("answers", self.answers.len(), self.answers.memory()),
+        ]
+    }
+
     /// What to do with the flow that this packet opens, which came in by an interface of this role.
     pub fn decide(&self, packet: &Arrival<'_>, role: Role) -> Action {
         let found = match (packet.headers.source, packet.headers.destination) {

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::channel::nat::{self, Record, Recorder, Recording, Selection};
 use crate::config::{ChannelKind, Config, NatLog};
-use crate::dispatch::{FlowRecorder, flow_recording};
+use crate::dispatch::{FlowRecord, FlowRecorder, flow_recording};
 use crate::events::{Events, Kind, Kinds};
 use crate::time::{Clock, Time};
 use exporter::Exporter;
@@ -105,6 +105,7 @@ impl Recorders {
 pub struct EventLog {
     thread: Option<JoinHandle<()>>,
     has_logs: bool,
+    buffers: Vec<(String, u64, u64)>,
     control: Arc<Control>,
 }
 
@@ -129,6 +130,7 @@ impl EventLog {
     pub fn start(config: &Config, clock: Clock, events: &Events) -> Result<(Self, Recorders), LogError> {
         let mut recorders = Recorders::none();
         let mut logs = Vec::new();
+        let mut buffers = vec![buffer::<FlowRecord>("flows", WATCHED)];
         let started = SystemTime::now();
         for (number, channel) in config.channels.iter().enumerate() {
             let ChannelKind::Nat(settings) = &channel.kind else {
@@ -136,8 +138,9 @@ impl EventLog {
             };
             let log = settings.log.as_ref();
             let selection = log.map_or(Selection::NONE, |log| log.selection);
-            let (recorder, recording) =
-                nat::recording(selection, log.map_or(WATCHED, |log| log.buffer as usize));
+            let records = log.map_or(WATCHED, |log| log.buffer as usize);
+            let (recorder, recording) = nat::recording(selection, records);
+            buffers.push(buffer::<Record>(&channel.name, records));
             let recorder = recorder.watched(events.wanted());
             recorders.channels.insert(channel.name.clone(), recorder);
             logs.push(ChannelLog::open(
@@ -163,10 +166,16 @@ impl EventLog {
             Self {
                 thread: Some(thread),
                 has_logs,
+                buffers,
                 control,
             },
             recorders,
         ))
+    }
+
+    /// The buffers of records: what is recorded, how many records, how many bytes.
+    pub fn buffers(&self) -> &[(String, u64, u64)] {
+        &self.buffers
     }
 
     /// A way to have the files opened anew, after they were moved away; `None` if there are no logs.
@@ -195,6 +204,10 @@ impl Drop for EventLog {
             }
         }
     }
+}
+
+fn buffer<T>(of: &str, records: usize) -> (String, u64, u64) {
+    (of.to_owned(), records as u64, (records * size_of::<T>()) as u64)
 }
 
 /// What this thread publishes.

@@ -103,6 +103,22 @@ impl<P: Piecewise, T: Clone> PrefixTable<P, T> {
             .flat_map(|piece| piece.values())
     }
 
+    /// Those behind `after`, or all, with their prefixes, in an order that does not change while other prefixes come and go.
+    pub(super) fn iter_after(&self, after: Option<P>) -> impl Iterator<Item = (P, &T)> {
+        let first = match &after {
+            Some(prefix) if prefix.prefix_len() >= P::DECIDED_FROM => 1 + usize::from(prefix.piece()),
+            _ => 0,
+        };
+        // In a piece, prefixes come in the order of their bits, the shorter first.
+        let place = |prefix: &P| (prefix.repr(), prefix.prefix_len());
+        let after = after.map(|prefix| place(&prefix));
+        let pieces = std::iter::once(&self.short).chain(&self.pieces).skip(first);
+        pieces.enumerate().flat_map(move |(number, piece)| {
+            let all = piece.iter();
+            all.filter(move |(prefix, _)| number > 0 || after.is_none_or(|after| place(prefix) > after))
+        })
+    }
+
     /// Tells of each prefix whose value is another one in `later`, or is in one of both only. In time proportional to the
     /// pieces that are not shared.
     pub(super) fn differences(&self, later: &Self, mut tell: impl FnMut(Option<&T>, Option<&T>))

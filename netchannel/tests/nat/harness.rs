@@ -12,6 +12,7 @@ use netchannel::control::Filter;
 use netchannel::dispatch::dimensions::{Ipv4Dimensions, Ipv4Rule, dimension};
 use netchannel::dispatch::{Action, Registry, RuleSet};
 use netchannel::drop_reason::DropReason;
+use netchannel::events::Events;
 use netchannel::interface::Interfaces;
 use netchannel::network::NetworkBuilder;
 use netchannel::packet::Headers;
@@ -151,6 +152,16 @@ impl NatBox {
         let (recorder, recording) = recording(selection, capacity);
         (
             Self::build(interfaces(), change, |_, _| {}, Some(recorder)),
+            recording,
+        )
+    }
+
+    /// One that records what is watched, with room for so many records.
+    pub fn watched(events: &Events, capacity: usize) -> (Self, Recording) {
+        let (recorder, recording) = recording(Selection::NONE, capacity);
+        let recorder = recorder.watched(events.wanted());
+        (
+            Self::build(interfaces(), |_| {}, |_, _| {}, Some(recorder)),
             recording,
         )
     }

@@ -4,6 +4,7 @@ use netchannel::channel::nat::{
     EndReason, Event, LimitReached, MappingBehavior, PerProtocol, Protocol, Recording, Selection, Translation,
 };
 use netchannel::drop_reason::DropReason;
+use netchannel::events::{Events, Kind};
 
 use crate::harness::*;
 use crate::packets::*;
@@ -198,4 +199,22 @@ fn rfc_8158_rate_what_finds_no_room_is_counted_and_no_packet_waits() {
     nat.open(Body::Udp, at(INSIDE), at(SERVER));
     assert_eq!(all(&mut recording).len(), 1);
     assert_eq!(recording.lost(), 84);
+}
+
+/// Without a log, what somebody watches is recorded while it is watched, and nothing else.
+#[test]
+fn what_is_watched_is_recorded_meanwhile() {
+    let events = Events::new();
+    let (mut nat, mut recording) = NatBox::watched(&events, 64);
+    nat.open(Body::Udp, at(INSIDE), at(SERVER));
+    assert_eq!(recording.next(), None);
+    let watching = events.subscribe([Kind::Mappings].into_iter().collect());
+    nat.open(Body::Udp, at("10.0.0.6:7000"), at(SERVER));
+    let of_host = translation(Protocol::Udp, "10.0.0.6:7000", "192.0.2.7:7000", None);
+    assert_eq!(all(&mut recording), [Event::MappingCreated(of_host)]);
+    drop(watching);
+    nat.wait(300);
+    assert_eq!(recording.next(), None);
+    // It is no log whose losses would have to be told.
+    assert!(!nat.nat().details().contains_key("log_records_lost"));
 }

@@ -2,6 +2,7 @@
 
 mod pages;
 mod text;
+mod watch;
 
 use std::io::{BufWriter, Write};
 
@@ -12,23 +13,38 @@ use crate::failure::Failure;
 
 pub(crate) use pages::mappings_to_delete;
 
-/// Asks a running netchannel and prints its answer.
+/// Asks a running netchannel and prints its answer, once or again and again.
 pub(crate) fn show(arguments: &Show) -> Result<(), Failure> {
     let mut client = Client::connect(&arguments.socket)?;
+    if let Some(interval) = arguments.watch {
+        let is_json = arguments.json;
+        return watch::watch(interval, is_json, |out| once(&mut client, arguments, out));
+    }
     let mut out = BufWriter::new(std::io::stdout().lock());
+    once(&mut client, arguments, &mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn once(client: &mut Client, arguments: &Show, out: &mut impl Write) -> Result<(), Failure> {
     let as_json = arguments.json;
     match &arguments.what {
-        What::Ports if as_json => json(&mut client, &Request::Ports, &mut out)?,
-        What::Channels if as_json => json(&mut client, &Request::Channels, &mut out)?,
-        What::Drops if as_json => json(&mut client, &Request::Drops, &mut out)?,
-        What::Ports => text::ports(&client.ports()?, &mut out)?,
-        What::Channels => text::channels(&client.channels()?, &mut out)?,
-        What::Drops => text::drops(&client.drops()?, &mut out)?,
-        What::Mappings(which) => pages::mappings(&mut client, which, as_json, &mut out)?,
-        What::Sessions(which) => pages::sessions(&mut client, which, as_json, &mut out)?,
-        What::Pools(which) => pages::pools(&mut client, which, as_json, &mut out)?,
+        What::Ports if as_json => json(client, &Request::Ports, out)?,
+        What::Channels if as_json => json(client, &Request::Channels, out)?,
+        What::Drops if as_json => json(client, &Request::Drops, out)?,
+        What::Workers if as_json => json(client, &Request::Workers, out)?,
+        What::Memory if as_json => json(client, &Request::Memory, out)?,
+        What::Ports => text::ports(&client.ports()?, out)?,
+        What::Channels => text::channels(&client.channels()?, out)?,
+        What::Drops => text::drops(&client.drops()?, out)?,
+        What::Workers => text::workers(&client.workers()?, out)?,
+        What::Memory => text::memory(&client.memory()?, out)?,
+        What::Mappings(which) => pages::mappings(client, which, as_json, out)?,
+        What::Sessions(which) => pages::sessions(client, which, as_json, out)?,
+        What::Pools(which) => pages::pools(client, which, as_json, out)?,
+        What::Routes(which) => pages::routes(client, which, as_json, out)?,
+        What::Neighbours(which) => pages::neighbours(client, which, as_json, out)?,
     }
-    out.flush()?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use netchannel::control::{Client, Filter, MAX_PAGE, Paged, Pages};
 use serde::Serialize;
 
 use super::text::{self, Listing};
-use crate::arguments::{ShowMappings, ShowPools, ShowSessions};
+use crate::arguments::{ShowMappings, ShowNeighbours, ShowPools, ShowRoutes, ShowSessions};
 use crate::failure::Failure;
 
 pub(super) fn mappings(
@@ -34,6 +34,34 @@ pub(super) fn sessions(
         as_json(sessions, "sessions", which.limit, out)
     } else {
         as_text(sessions, &mut text::sessions(), which.limit, out)
+    }
+}
+
+pub(super) fn routes(
+    client: &mut Client,
+    which: &ShowRoutes,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let routes = client.routes(which.filter.page());
+    if json {
+        as_json(routes, "routes", which.limit, out)
+    } else {
+        as_text(routes, &mut text::routes(), which.limit, out)
+    }
+}
+
+pub(super) fn neighbours(
+    client: &mut Client,
+    which: &ShowNeighbours,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let neighbours = client.neighbours(which.filter.page());
+    if json {
+        as_json(neighbours, "neighbours", which.limit, out)
+    } else {
+        as_text(neighbours, &mut text::neighbours(), which.limit, out)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers as tables for people.
 
 mod pools;
+mod system;
 
 use std::io::{self, Write};
 
@@ -17,6 +18,7 @@ use crate::units::{bytes, count, seconds};
 const NONE: &str = "-";
 
 pub(super) use pools::pools;
+pub(super) use system::{memory, neighbours, routes, workers};
 
 pub(super) fn ports(report: &Ports, out: &mut impl Write) -> io::Result<()> {
     if report.ports.is_empty() {
@@ -168,7 +170,8 @@ fn detail(value: &Value) -> String {
 /// A table that is written page by page.
 pub(super) struct Listing<T> {
     table: Table,
-    row: fn(&T) -> Vec<String>,
+    /// The lines of an entry.
+    rows: fn(&T) -> Vec<Vec<String>>,
     /// One of them, and several.
     names: [&'static str; 2],
     count: u64,
@@ -177,7 +180,7 @@ pub(super) struct Listing<T> {
 impl<T> Listing<T> {
     pub(super) fn write(&mut self, page: &[T], out: &mut impl Write) -> io::Result<()> {
         self.count += page.len() as u64;
-        let rows: Vec<Vec<String>> = page.iter().map(self.row).collect();
+        let rows: Vec<Vec<String>> = page.iter().flat_map(self.rows).collect();
         self.table.write(&rows, out)
     }
 
@@ -206,8 +209,8 @@ pub(super) fn mappings() -> Listing<Mapping> {
             ("EXPIRES IN", Right),
             ("STATE", Left),
         ]),
-        row: |mapping| {
-            vec![
+        rows: |mapping| {
+            vec![vec![
                 mapping.channel.clone(),
                 mapping.protocol.clone(),
                 mapping.inside.clone(),
@@ -217,7 +220,7 @@ pub(super) fn mappings() -> Listing<Mapping> {
                 seconds(mapping.idle_seconds),
                 seconds(mapping.expires_in_seconds),
                 mapping.state.clone().unwrap_or(NONE.to_owned()),
-            ]
+            ]]
         },
         names: ["mapping", "mappings"],
         count: 0,
@@ -238,12 +241,12 @@ pub(super) fn sessions() -> Listing<Session> {
             ("EXPIRES IN", Right),
             ("STATE", Left),
         ]),
-        row: |session| {
+        rows: |session| {
             let opener = match session.opened_by {
                 Opener::Inside => "inside",
                 Opener::Outside => "outside",
             };
-            vec![
+            vec![vec![
                 session.channel.clone(),
                 session.protocol.clone(),
                 session.inside.clone(),
@@ -254,7 +257,7 @@ pub(super) fn sessions() -> Listing<Session> {
                 seconds(session.idle_seconds),
                 seconds(session.expires_in_seconds),
                 session.state.clone().unwrap_or(NONE.to_owned()),
-            ]
+            ]]
         },
         names: ["session", "sessions"],
         count: 0,

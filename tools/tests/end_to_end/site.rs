@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::sync::Once;
 use std::thread;
 use std::time::Duration;
@@ -178,6 +179,25 @@ impl Site {
     fn show<T: DeserializeOwned>(&self, what: &str) -> T {
         let report = self.daemon.show(what).expect("the daemon answers");
         serde_json::from_value(report).expect("the report's own fields")
+    }
+
+    /// What `netchannel show` says with these words, `--socket` besides.
+    pub(crate) fn show_with<T: DeserializeOwned>(&self, words: &str) -> T {
+        let output = self
+            .command(&format!("show {words} -j"))
+            .output()
+            .expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "show {words}: {error}");
+        serde_json::from_slice(&output.stdout).expect("the report's own fields")
+    }
+
+    /// The command under test with these words and this daemon's socket.
+    pub(crate) fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netchannel"));
+        command.args(words.split_whitespace());
+        command.arg("--socket").arg(self.daemon.socket());
+        command
     }
 
     pub(crate) fn drops(&self) -> Drops {

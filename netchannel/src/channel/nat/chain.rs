@@ -24,6 +24,11 @@ impl Chains {
         }
     }
 
+    /// Bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        self.links.capacity() * size_of::<Link>()
+    }
+
     /// Puts `index`, which is in no list, in front.
     pub(super) fn push(&mut self, head: &mut u32, index: u32) {
         let place = index as usize;

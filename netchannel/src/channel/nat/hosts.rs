@@ -10,6 +10,7 @@ use super::flow::Protocol;
 use super::index::Index;
 use super::limits::{Counts, Limits, Pace};
 use super::slab::Slab;
+use crate::channel::TableMemory;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
 
@@ -59,6 +60,16 @@ impl Hosts {
             limits,
             paired: vec![0; addresses as usize],
             all_paired: 0,
+        }
+    }
+
+    /// Its size.
+    pub(super) fn memory(&self) -> TableMemory {
+        TableMemory {
+            name: "hosts",
+            entries: self.table.len() as u64,
+            capacity: self.table.capacity() as u64,
+            bytes: (self.table.memory() + self.by_address.memory()) as u64,
         }
     }
 

@@ -33,6 +33,11 @@ impl Index {
         }
     }
 
+    /// Bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        self.slots.len() * size_of::<Slot>()
+    }
+
     /// The entry with this key that `is_it`.
     #[inline]
     pub(super) fn find(&self, key: &impl Hash, is_it: impl FnMut(u32) -> bool) -> Option<u32> {

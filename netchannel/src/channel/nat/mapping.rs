@@ -23,6 +23,7 @@ use super::ports::{ANY_PORT, Choice};
 use super::session::Session;
 use super::settings::{Filtering, MappingBehavior, NatSettings, Pooling, is_stand_in};
 use super::slab::Slab;
+use crate::channel::TableMemory;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
 pub(super) use former::FormerMapping;
@@ -149,6 +150,16 @@ impl Mappings {
     /// Mappings of one protocol; each has one external port.
     pub(super) fn count(&self, protocol: Protocol) -> u32 {
         self.counts.mappings[protocol as usize]
+    }
+
+    /// Its size.
+    pub(super) fn memory(&self) -> TableMemory {
+        TableMemory {
+            name: "mappings",
+            entries: self.table.len() as u64,
+            capacity: self.table.capacity() as u64,
+            bytes: (self.table.memory() + self.by_inside.memory()) as u64,
+        }
     }
 
     #[inline]

@@ -75,7 +75,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::{AddressEntry, MappingEntry, Netchannel, SessionEntry, Slice, Sliced};
+use super::{AddressEntry, MappingEntry, Netchannel, SessionEntry, Slice, Sliced, TableMemory};
 use crate::control::report;
 use crate::dispatch::{Context, Departure, IcmpError, is_possible_source};
 use crate::drop_reason::DropReason;
@@ -467,6 +467,10 @@ impl Netchannel for Nat {
 
     fn addresses(&self, slice: Slice<'_>) -> Sliced<AddressEntry> {
         entries::addresses(&self.table, slice)
+    }
+
+    fn memory(&self) -> Vec<TableMemory> {
+        self.table.memory()
     }
 
     fn delete_mappings(&mut self, slice: Slice<'_>, now: Time) -> (u64, Option<u64>) {

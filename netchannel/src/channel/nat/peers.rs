@@ -43,6 +43,11 @@ impl Peers {
         }
     }
 
+    /// Bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        self.first.memory() + self.chains.memory()
+    }
+
     /// A session of a mapping with an outside address, at any port.
     pub(super) fn first(&self, sessions: &Slab<Session>, mapping: u32, address: Ipv4Addr) -> Option<u32> {
         self.first.find(&PeerKey { mapping, address }, |index| {

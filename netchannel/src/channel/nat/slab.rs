@@ -33,6 +33,16 @@ impl<T> Slab<T> {
         self.entries.len() - self.free.len()
     }
 
+    /// Values that there is room for without growing.
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    /// Bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry<T>>() + self.free.capacity() * size_of::<u32>()
+    }
+
     /// Adds a value and returns its number.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         if let Some(index) = self.free.pop() {

@@ -2,6 +2,7 @@
 //! not found any more, whether or not its timer has come up.
 
 mod former;
+mod memory;
 
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;

@@ -31,6 +31,13 @@ impl Wheel {
         }
     }
 
+    /// Bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        self.heads.capacity() * size_of::<u32>()
+            + self.chains.memory()
+            + self.slots.capacity() * size_of::<u16>()
+    }
+
     /// Puts in an entry, to come up at `deadline`, not earlier and in the second after it at the latest.
     pub(super) fn insert(&mut self, index: u32, deadline: Time, now: Time) {
         if self.len == 0 {

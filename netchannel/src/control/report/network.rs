@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::{self, InterfaceIndex, Links, NeighbourState, RouteKind};
 
+/// Answer to [`Request::Routes`](super::super::Request::Routes): one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// The page, those of IPv4 first; each prefix is in exactly one page.
+    pub routes: Vec<Route>,
+    /// `after` for the next page; `None` on the last page. Never the `after` of this page.
+    pub next: Option<String>,
+}
+
 /// A route of the kernel's main table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -36,6 +45,15 @@ pub struct NextHop {
     pub gateway: Option<IpAddr>,
     /// The share of flows, relative to the other next hops.
     pub weight: u16,
+}
+
+/// Answer to [`Request::Neighbours`](super::super::Request::Neighbours): one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// The page, by interface number and address.
+    pub neighbours: Vec<Neighbour>,
+    /// `after` for the next page; `None` on the last page. Never the `after` of this page.
+    pub next: Option<String>,
 }
 
 /// What the kernel knows of a neighbour.

@@ -150,6 +150,14 @@ impl FlowTable {
         self.ipv4.places() + self.ipv6.places()
     }
 
+    /// What the table of each IP version has: name, entries in use, places, bytes reserved.
+    pub fn memory(&self) -> [(&'static str, usize, usize, usize); 2] {
+        [
+            ("ipv4", self.ipv4.occupied, self.ipv4.places(), self.ipv4.memory()),
+            ("ipv6", self.ipv6.occupied, self.ipv6.places(), self.ipv6.memory()),
+        ]
+    }
+
     /// Flows that took the place of another one because their bucket was full.
     pub fn replaced(&self) -> u64 {
         self.ipv4.replaced + self.ipv6.replaced

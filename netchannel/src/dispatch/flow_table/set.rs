@@ -172,6 +172,11 @@ impl<K: Copy + PartialEq + FromZeros> Set<K> {
         self.entries.len()
     }
 
+    /// Bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        size_of_val(&self.tags[..]) + size_of_val(&self.entries[..])
+    }
+
     /// The flow at a place, whichever rule set decided it.
     pub(super) fn used(&self, place: usize) -> Option<&Flow> {
         let is_used = self.tags[place / WAYS][place % WAYS] != 0;

@@ -51,6 +51,38 @@ fn a_full_bucket_replaces_the_flow_that_was_silent_longest() {
 }
 
 #[test]
+fn flows_are_told_while_somebody_watches() {
+    use super::super::flow_record::{CloseReason, flow_recording};
+    use crate::events::{Events, Kind};
+
+    let events = Events::new();
+    let (recorder, mut recording) = flow_recording(events.wanted(), 64);
+    let mut table = FlowTable::new(8);
+    table.record(recorder);
+    table.open_key(0, 0, Time::from_secs(1));
+    assert_eq!(recording.next(), None, "nobody watches");
+    let _watching = events.subscribe([Kind::Flows].into_iter().collect());
+    for number in 1..=8 {
+        table.open_key(2 * number, 3, Time::from_secs(10 + u64::from(number)));
+    }
+    table.invalidate();
+    table.open_key(16, 4, Time::from_secs(30));
+    let told: Vec<_> = recording.by_ref().collect();
+    let opened = told.iter().filter(|record| record.closed.is_none());
+    let opened: Vec<(FlowKey, u16)> = opened.map(|record| (record.key, record.channel.0)).collect();
+    let mut expected: Vec<(FlowKey, u16)> = (1..=8).map(|number| (key(2 * number), 3)).collect();
+    expected.push((key(16), 4));
+    assert_eq!(opened, expected);
+    let closed = told
+        .iter()
+        .filter_map(|record| Some((record.key, record.closed?.reason)));
+    assert_eq!(
+        closed.collect::<Vec<_>>(),
+        [(key(0), CloseReason::Replaced), (key(16), CloseReason::Rules)]
+    );
+}
+
+#[test]
 fn a_new_rule_set_makes_every_flow_be_decided_again() {
     let mut table = FlowTable::new(64);
     for number in [1, 2] {

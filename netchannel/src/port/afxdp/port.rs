@@ -53,6 +53,8 @@ pub struct QueueStatistics {
     pub invalid: u64,
     /// Frames that the socket holds now.
     pub held: usize,
+    /// Of these, frames that were given to the transmit ring and not yet taken back.
+    pub sending: usize,
 }
 
 impl AfXdpPort {
@@ -138,6 +140,7 @@ impl AfXdpPort {
                     refused_by_kernel: counted.rx_invalid_descs() + counted.tx_invalid_descs(),
                     invalid: queue.invalid(),
                     held: queue.held(),
+                    sending: queue.sending(),
                 })
             })
             .collect()

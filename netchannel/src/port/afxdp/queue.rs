@@ -318,6 +318,11 @@ impl Queue {
         self.lent_receive + self.lent_transmit
     }
 
+    /// Of these, frames lent for transmission.
+    pub(super) fn sending(&self) -> usize {
+        self.lent_transmit
+    }
+
     /// The queue's number on its interface.
     pub(super) fn number(&self) -> u32 {
         self.number
