@@ -239,7 +239,7 @@ fn a_configuration_s_rules_are_exported() {
     assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
     let exported = files.read("sample.rules");
     assert!(
-        exported.contains("priority 20 tcp from 10.0.0.0/24 to any port {25, 6660-6669} drop\n"),
+        exported.contains("priority 20 tcp from 10.0.0.0/24 to any port {6660-6669, @mail} drop\n"),
         "{exported}"
     );
     assert_eq!(files.run("check --config SAMPLE /sample.rules").code, 0);

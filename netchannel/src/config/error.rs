@@ -239,6 +239,22 @@ impl<'t> Source<'t> {
         self.errors.push((span.start, problem));
     }
 
+    /// Records what is wrong with a file that is named at `span`.
+    pub(super) fn error_elsewhere(&mut self, span: &Range<usize>, problem: Problem) {
+        if self.errors.len() < MAX_PROBLEMS {
+            self.errors.push((span.start, problem));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Records what is probably not meant, in whatever file.
+    pub(super) fn warning_elsewhere(&mut self, problem: Problem) {
+        if self.warnings.len() < MAX_PROBLEMS {
+            self.warnings.push((usize::MAX, problem));
+        }
+    }
+
     /// Records that what stands at `span` can be used but is probably not meant.
     pub(super) fn warning(&mut self, span: &Range<usize>, key: &str, message: impl Into<String>) {
         if self.warnings.len() < MAX_PROBLEMS {
@@ -275,7 +291,8 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn problem(&self, span: &Range<usize>, key: &str, message: String) -> Problem {
+    /// What is to be said of what stands at `span`.
+    pub(super) fn problem(&self, span: &Range<usize>, key: &str, message: String) -> Problem {
         Problem {
             file: self.file_at(span.start).to_path_buf(),
             position: Some(self.position(span.start)),

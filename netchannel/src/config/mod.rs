@@ -46,6 +46,7 @@ mod replay;
 mod rule;
 mod schema;
 mod section;
+mod set;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -1,25 +1,29 @@
 //! `[[rule]]`: which packets go to which channel.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use toml::Spanned;
+use toml::de::DeValue;
 
 use super::channel::KnownChannels;
-use super::error::Source;
+use super::error::{Problem, Source};
 use super::field;
 use super::interface::KnownInterfaces;
 use super::nat::FILTERINGS;
-use super::ports::port_list;
+use super::ports::one_port_range;
 use super::schema;
 use super::section::Section;
+use super::set;
 use super::value;
 use crate::dispatch::dimensions::{FIELDS, Notation};
 use crate::rules::{
-    self, ADDRESSES_EXPECTED, DEFAULT_PRIORITY, FlagMatch, MAX_TOTAL_BOXES, Names, Part, Place, Rule,
-    RuleList, Values,
+    self, ADDRESSES_EXPECTED, DEFAULT_PRIORITY, FlagMatch, MAX_TOTAL_BOXES, NamedSet, Names, PORTS_EXPECTED,
+    Part, Place, Reader, Rule, RuleList, Values,
 };
 
+/// Reads sets, rules, and the files that hold further ones.
 pub(super) fn read(
     file: &Section<'_, '_>,
     channels: &mut KnownChannels,
@@ -27,31 +31,70 @@ pub(super) fn read(
     source: &mut Source<'_>,
 ) -> RuleList {
     let names = names(channels, interfaces);
-    let mut rules = Vec::new();
-    let mut boxes: u64 = 0;
+    let mut reader = Reader::new();
+    set::read(file, &mut reader, source);
     for table in &file.tables("rule", &schema::RULE, source) {
-        let Some(mut rule) = one(table, &names, source) else {
+        let Some(mut rule) = one(table, &names, &mut reader, source) else {
             continue;
         };
-        if let Some(channel) = channels.get_mut(&*rule.channel) {
-            channel.used = true;
-        }
         rule.place = Place {
             file: Some(source.file_at(table.span.start)),
             position: Some(source.position(table.span.start)),
         };
-        let before = boxes;
+        reader.list.rules.push(rule);
+    }
+    let own = reader.list.rules.len();
+    set::read_files(file, &mut reader, source);
+    let named = file.key_span("rules").unwrap_or(0..0);
+    match reader.finish(Path::new("")) {
+        Ok((list, warnings)) => {
+            check_files(&list.rules[own..], &names, &named, source);
+            check_boxes(&list, source);
+            for rule in &list.rules {
+                if let Some(channel) = channels.get_mut(&*rule.channel) {
+                    channel.used = true;
+                }
+            }
+            for warning in warnings {
+                source.warning_elsewhere(warning);
+            }
+            list.in_order()
+        }
+        Err(error) => {
+            for problem in error.problems {
+                source.error_elsewhere(&named, problem);
+            }
+            RuleList::default()
+        }
+    }
+}
+
+/// Rules of files name channels and interfaces that are there.
+fn check_files(rules: &[Rule], names: &Names, named: &Range<usize>, source: &mut Source<'_>) {
+    for rule in rules {
+        for fault in names.check(rule) {
+            let file = rule.place.file.as_deref().unwrap_or(Path::new(""));
+            let problem = Problem::at(file, rule.place.position, fault.message);
+            source.error_elsewhere(named, problem);
+        }
+    }
+}
+
+/// All rules together make no more single ones than a classifier takes.
+fn check_boxes(list: &RuleList, source: &mut Source<'_>) {
+    let mut boxes: u64 = 0;
+    for rule in &list.rules {
         boxes = boxes.saturating_add(rule.boxes());
-        if before <= MAX_TOTAL_BOXES && boxes > MAX_TOTAL_BOXES {
+        if boxes > MAX_TOTAL_BOXES {
             let message = format!(
                 "the lists of all rules up to this one make more than {MAX_TOTAL_BOXES} single rules; expected fewer or \
                  shorter lists"
             );
-            source.error(&table.span, "", message);
+            let file = rule.place.file.as_deref().unwrap_or(Path::new(""));
+            source.error_elsewhere(&(0..0), Problem::at(file, rule.place.position, message));
+            return;
         }
-        rules.push(rule);
     }
-    RuleList::from(rules).in_order()
 }
 
 /// All names that the file gives to channels and interfaces: one that is wrong in its own place is reported there.
@@ -103,7 +146,39 @@ fn key_of(part: Part) -> &'static str {
     }
 }
 
-fn one(table: &Section<'_, '_>, names: &Names, source: &mut Source<'_>) -> Option<Rule> {
+/// Values that are written out or in sets.
+fn values<T>(
+    (table, key, part): (&Section<'_, '_>, &str, Part),
+    expected: &str,
+    read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    mut find: impl FnMut(&str) -> Result<Arc<NamedSet<T>>, String>,
+    spans: &mut Spans,
+    source: &mut Source<'_>,
+) -> Values<T> {
+    let mut sets = Vec::new();
+    let listed = table.list(key, expected, source, |value| {
+        match value.as_str().and_then(|text| text.strip_prefix('@')) {
+            Some(name) => {
+                sets.push(find(name)?);
+                Ok(None)
+            }
+            None => read(value).map(Some),
+        }
+    });
+    let listed = listed.map(|list| {
+        let values = list.into_iter().filter_map(|value| {
+            let span = value.span();
+            value.into_inner().map(|value| Spanned::new(span, value))
+        });
+        values.collect()
+    });
+    Values {
+        listed: spans.keep(part, listed),
+        sets,
+    }
+}
+
+fn one(table: &Section<'_, '_>, names: &Names, reader: &mut Reader, source: &mut Source<'_>) -> Option<Rule> {
     if table.value("channel").is_none() {
         table.missing("channel", "the name of a channel, \"drop\" or \"pass\"", source);
     }
@@ -111,16 +186,28 @@ fn one(table: &Section<'_, '_>, names: &Names, source: &mut Source<'_>) -> Optio
     let mut spans = Spans::default();
     let mut rule = Rule::any(channel.as_ref().map_or("drop", |channel| *channel.get_ref()));
     rule.priority = table.number("priority", DEFAULT_PRIORITY, 0..=u32::MAX, source);
-    let from = table.list("from", ADDRESSES_EXPECTED, source, value::addresses);
-    rule.from = Values::from(spans.keep(Part::From, from));
-    let to = table.list("to", ADDRESSES_EXPECTED, source, value::addresses);
-    rule.to = Values::from(spans.keep(Part::To, to));
+    let mut addresses = |key, part, reader: &mut Reader, spans: &mut Spans| {
+        let find = |name: &str| reader.addresses(name);
+        let at = (table, key, part);
+        values(at, ADDRESSES_EXPECTED, value::addresses, find, spans, source)
+    };
+    rule.from = addresses("from", Part::From, reader, &mut spans);
+    rule.to = addresses("to", Part::To, reader, &mut spans);
     let protocols = table.list("protocol", "a protocol", source, value::protocol);
     rule.protocols = spans.keep(Part::Protocol, protocols);
-    let ports = port_list(table, "source_ports", source);
-    rule.source_ports = Values::from(spans.keep(Part::SourcePorts, ports));
-    let ports = port_list(table, "destination_ports", source);
-    rule.destination_ports = Values::from(spans.keep(Part::DestinationPorts, ports));
+    let mut ports = |key, part, reader: &mut Reader, spans: &mut Spans| {
+        let find = |name: &str| reader.ports(name);
+        values(
+            (table, key, part),
+            PORTS_EXPECTED,
+            one_port_range,
+            find,
+            spans,
+            source,
+        )
+    };
+    rule.source_ports = ports("source_ports", Part::SourcePorts, reader, &mut spans);
+    rule.destination_ports = ports("destination_ports", Part::DestinationPorts, reader, &mut spans);
     for (index, field) in FIELDS.iter().enumerate() {
         match field.notation {
             Notation::Interfaces => {

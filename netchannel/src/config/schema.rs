@@ -23,7 +23,9 @@ pub(super) const FILE: Schema = Schema {
         "flow_table",
         "interface",
         "channel",
+        "set",
         "rule",
+        "rules",
         "replay",
     ],
 };
@@ -159,6 +161,14 @@ pub(super) const IPFIX: Schema = Schema {
         "message_size",
     ],
 };
+pub(super) const SET: Schema = Schema {
+    header: "[[set]]",
+    keys: &["name", "addresses", "ports"],
+};
+pub(super) const RULES: Schema = Schema {
+    header: "[rules]",
+    keys: &["files"],
+};
 /// Keys of a rule besides those of the fields.
 const RULE_OWN_KEYS: [&str; 9] = [
     "priority",
@@ -218,7 +228,9 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &UDP_TO_PORT,
     &LOG,
     &IPFIX,
+    &SET,
     &RULE,
+    &RULES,
     &REPLAY,
     &REPLAY_INTERFACE,
 ];

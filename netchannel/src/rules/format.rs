@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::str::FromStr;
 
+use super::reader::Reader;
 use super::{Loaded, MAX_SIZE, Name, RuleList, classbench, files, json, text};
 use crate::config::{ConfigError, MAX_PROBLEMS, Problem, reason};
 use crate::text::one_of;
@@ -113,6 +114,18 @@ fn read_from(file: &Path, mut input: impl BufRead, options: &Options) -> Result<
             classbench::parse(file, input, &channel, options.lenient)
         }
     }
+}
+
+/// Reads a file of rules, which may name the sets that are known already, behind others: JSON if its name ends so, else text.
+///
+/// # Errors
+/// Why it can't be read, to be put behind its name; what is wrong in it is noted in `reader`.
+pub(crate) fn read_into(file: &Path, reader: &mut Reader) -> Result<(), String> {
+    if file.extension().is_some_and(|ending| ending == "json") {
+        json::read_text_into(&files::read_text(file, MAX_SIZE)?, file, reader);
+        return Ok(());
+    }
+    text::read_into(file, reader)
 }
 
 /// Why rules were not written, or not all.

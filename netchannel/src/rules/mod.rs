@@ -26,10 +26,13 @@ pub use check::{Families, Fault, MAX_COMMENT, Names, Part, check};
 pub use difference::{Difference, difference};
 pub use files::MAX_SIZE;
 pub(crate) use files::matching;
+pub(crate) use format::read_into;
 pub use format::{Format, Options, WriteError, read, write};
 pub use list::RuleList;
 pub use loaded::Loaded;
+pub(crate) use notation::address_ends;
 pub use reader::{MAX_RULES, MAX_SET_NAME, MAX_SET_VALUES, MAX_SETS};
+pub(crate) use reader::{Reader, Set, overlap};
 pub use rule::{DEFAULT_PRIORITY, Fields, Name, NamedSet, Place, Rule, Values};
 pub(crate) use values::{ADDRESSES_EXPECTED, PORTS_EXPECTED, PREFIX_EXPECTED, interface_address, prefix};
 pub use values::{

@@ -32,15 +32,15 @@ struct Known {
 
 /// A set of either kind.
 #[derive(Clone)]
-pub(in crate::rules) enum Set {
+pub(crate) enum Set {
     Addresses(Arc<NamedSet<AddressRange>>),
     Ports(Arc<NamedSet<PortRange>>),
 }
 
-pub(in crate::rules) struct Reader {
+pub(crate) struct Reader {
     /// The name of the channel `drop`.
-    pub(in crate::rules) drop: Name,
-    pub(in crate::rules) list: RuleList,
+    pub(crate) drop: Name,
+    pub(crate) list: RuleList,
     sets: HashMap<Name, Known, RandomState>,
     names: HashSet<Name, RandomState>,
     problems: Vec<Problem>,
@@ -48,7 +48,7 @@ pub(in crate::rules) struct Reader {
 }
 
 impl Reader {
-    pub(in crate::rules) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             drop: "drop".into(),
             list: RuleList::default(),
@@ -60,7 +60,7 @@ impl Reader {
     }
 
     /// Knows the sets of a list, and has none of its rules.
-    pub(in crate::rules) fn with_sets(list: &RuleList) -> Self {
+    pub(crate) fn with_sets(list: &RuleList) -> Self {
         let addresses = list.address_sets.iter().cloned();
         let ports = list.port_sets.iter().cloned();
         let named = addresses
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// A name, shared with whatever has the same.
-    pub(in crate::rules) fn name(&mut self, text: &str) -> Name {
+    pub(crate) fn name(&mut self, text: &str) -> Name {
         if let Some(name) = self.names.get(text) {
             return name.clone();
         }
@@ -84,7 +84,7 @@ impl Reader {
     }
 
     /// Why there can't be another set of this name.
-    pub(in crate::rules) fn check_set_name(&self, name: &str) -> Result<(), String> {
+    pub(crate) fn check_set_name(&self, name: &str) -> Result<(), String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > MAX_SET_NAME || !name.bytes().all(plain) {
             return Err(format!(
@@ -105,7 +105,7 @@ impl Reader {
     }
 
     /// Adds a set whose name was checked. `unused` is the warning if no rule names it.
-    pub(in crate::rules) fn add_set(&mut self, name: &str, set: Set, unused: Problem) {
+    pub(crate) fn add_set(&mut self, name: &str, set: Set, unused: Problem) {
         match &set {
             Set::Addresses(set) => self.list.address_sets.push(set.clone()),
             Set::Ports(set) => self.list.port_sets.push(set.clone()),
@@ -115,7 +115,7 @@ impl Reader {
     }
 
     /// The set of addresses of this name.
-    pub(in crate::rules) fn addresses(&mut self, name: &str) -> Result<Arc<NamedSet<AddressRange>>, String> {
+    pub(crate) fn addresses(&mut self, name: &str) -> Result<Arc<NamedSet<AddressRange>>, String> {
         match self.set(name)? {
             Set::Addresses(set) => Ok(set),
             Set::Ports(_) => Err(format!("@{name} is a set of ports; expected one of addresses")),
@@ -123,7 +123,7 @@ impl Reader {
     }
 
     /// The set of ports of this name.
-    pub(in crate::rules) fn ports(&mut self, name: &str) -> Result<Arc<NamedSet<PortRange>>, String> {
+    pub(crate) fn ports(&mut self, name: &str) -> Result<Arc<NamedSet<PortRange>>, String> {
         match self.set(name)? {
             Set::Ports(set) => Ok(set),
             Set::Addresses(_) => Err(format!("@{name} is a set of addresses; expected one of ports")),
@@ -144,7 +144,7 @@ impl Reader {
         })
     }
 
-    pub(in crate::rules) fn problem(&mut self, problem: Problem) {
+    pub(crate) fn problem(&mut self, problem: Problem) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
         } else {
@@ -152,13 +152,25 @@ impl Reader {
         }
     }
 
+    /// How much there is of rules and problems.
+    pub(crate) fn mark(&self) -> (usize, usize, usize) {
+        (self.list.rules.len(), self.problems.len(), self.more)
+    }
+
+    /// Forgets the rules and problems since a mark.
+    pub(crate) fn go_back(&mut self, (rules, problems, more): (usize, usize, usize)) {
+        self.list.rules.truncate(rules);
+        self.problems.truncate(problems);
+        self.more = more;
+    }
+
     /// Whether there is no use in looking for more.
-    pub(in crate::rules) fn has_enough(&self) -> bool {
+    pub(crate) fn has_enough(&self) -> bool {
         self.more >= MAX_PROBLEMS
     }
 
     /// The list and the warnings; or everything that is wrong.
-    pub(in crate::rules) fn finish(self, file: &Path) -> Result<(RuleList, Vec<Problem>), ConfigError> {
+    pub(crate) fn finish(self, file: &Path) -> Result<(RuleList, Vec<Problem>), ConfigError> {
         if !self.problems.is_empty() {
             return Err(ConfigError {
                 file: file.to_owned(),
@@ -175,10 +187,7 @@ impl Reader {
 }
 
 /// The places of two values that overlap, the later one last, if there are any.
-pub(in crate::rules) fn overlap<T, E: Ord + Copy>(
-    values: &[T],
-    ends: impl Fn(&T) -> (E, E),
-) -> Option<(usize, usize)> {
+pub(crate) fn overlap<T, E: Ord + Copy>(values: &[T], ends: impl Fn(&T) -> (E, E)) -> Option<(usize, usize)> {
     let mut sorted: Vec<((E, E), usize)> = values.iter().map(ends).zip(0..).collect();
     sorted.sort_unstable();
     let touching = sorted.windows(2).find(|pair| pair[1].0.0 <= pair[0].0.1)?;

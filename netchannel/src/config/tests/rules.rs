@@ -241,3 +241,139 @@ fn rfc_4787_8a_filtering_of_a_rule_is_read_and_checked() {
             .contains("at least as dependent as `mapping`")
     );
 }
+
+#[test]
+fn rules_name_sets() {
+    let text = "[[set]]\nname = \"office\"\naddresses = [\"10.0.0.0/24\", \"10.1.0.0/16\"]\n[[set]]\nname = \"web\"\nports = [80, \"8000-8099\"]\n";
+    let rule = "[[rule]]\nfrom = [\"10.9.0.1\", \"@office\"]\nprotocol = \"tcp\"\ndestination_ports = \"@web\"\nchannel = \"internet\"\n";
+    let config = parse(&format!("{BASE}{rule}{text}")).unwrap();
+    assert_eq!(config.warnings, []);
+    assert_eq!(
+        (config.rules.address_sets.len(), config.rules.port_sets.len()),
+        (1, 1)
+    );
+    assert_eq!(
+        crate::rules::text::rule_text(&config.rules.rules[0]),
+        "priority 100 tcp from {10.9.0.1, @office} to any port @web use internet"
+    );
+    let config = parse(&format!("{BASE}{text}")).unwrap();
+    let warnings: Vec<&str> = config
+        .warnings
+        .iter()
+        .map(|warning| warning.message.as_str())
+        .collect();
+    assert!(
+        warnings.contains(&"no rule names the set \"web\""),
+        "{warnings:?}"
+    );
+
+    let problem = |text: &str| the_problem(text);
+    for (text, expected) in [
+        ("[[set]]\nports = 1\n", "1:1: name: missing in [[set]]"),
+        (
+            "[[set]]\nname = \"a b\"\nports = 1\n",
+            "2:8: name: \"a b\" is not the name of a set",
+        ),
+        (
+            "[[set]]\nname = \"a\"\n",
+            "1:1: has both or none of them; expected `addresses` or `ports`",
+        ),
+        (
+            "[[set]]\nname = \"a\"\nports = []\n",
+            "3:9: ports: the list is empty",
+        ),
+        (
+            "[[set]]\nname = \"a\"\nports = [\"1-5\", 3]\n",
+            "3:17: ports: \"3\" overlaps \"1-5\"",
+        ),
+        (
+            "[[set]]\nname = \"a\"\naddress = \"::1\"\nports = 1\n",
+            "3:1: unknown key `address` in [[set]], did you mean `addresses`?",
+        ),
+        (
+            "[[set]]\nname = \"web\"\nports = 1\n[[rule]]\nfrom = \"@web\"\nchannel = \"drop\"\n",
+            "5:8: from: @web is a set of ports; expected one of addresses",
+        ),
+        (
+            "[[rule]]\nto = [\"::1\", \"@x\"]\nchannel = \"drop\"\n",
+            "2:14: to: there is no set \"x\"",
+        ),
+    ] {
+        let found = problem(text);
+        assert!(
+            found.contains(expected),
+            "{text}\nfound:    {found}\nexpected: {expected}"
+        );
+    }
+}
+
+#[test]
+fn rules_come_from_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+    std::fs::create_dir(path("rules.d")).unwrap();
+    write(
+        "main.toml",
+        &format!(
+            "{BASE}[rules]\nfiles = [\"rules.d/*.rules\", \"more.json\"]\n[[set]]\nname = \"web\"\nports = 80\n\
+             [[rule]]\nchannel = \"pass\"\n"
+        ),
+    );
+    write("rules.d/20.rules", "priority 200 tcp to port @web on lan0 drop\n");
+    write(
+        "rules.d/10.rules",
+        "set mail = 25\npriority 50 tcp to port @mail use internet\n",
+    );
+    write(
+        "more.json",
+        "{\"rules\": [{\"protocol\": \"tcp\", \"destination_ports\": [\"@web\", \"@mail\"], \"channel\": \"drop\"}]}",
+    );
+    let config = Config::load(path("main.toml")).unwrap_or_else(|error| panic!("{error}"));
+    let texts: Vec<String> = config.rules.iter().map(crate::rules::text::rule_text).collect();
+    assert_eq!(
+        texts,
+        [
+            "priority 50 tcp to any port @mail use internet",
+            "priority 100 pass",
+            "priority 100 tcp to any port {@web, @mail} drop",
+            "priority 200 tcp to any port @web on lan0 drop",
+        ]
+    );
+    let place = config.rules.rules[3].place.to_string();
+    assert_eq!(place, format!("{}:1:1", path("rules.d/20.rules").display()));
+
+    let problems = || {
+        let error = Config::load(path("main.toml")).unwrap_err();
+        let lines = error.problems.iter().map(|problem| problem.headline());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    write(
+        "rules.d/20.rules",
+        "tcp to port @wob on lan9 drop\npriority 200 on lan9 use internett\n",
+    );
+    assert!(
+        problems().contains("20.rules:1:13: there is no set \"wob\" up to here; did you mean @web?"),
+        "{}",
+        problems()
+    );
+    write("rules.d/20.rules", "priority 200 on lan9 use internett\n");
+    let found = problems();
+    assert!(
+        found.contains("20.rules:1:1: \"lan9\" is not an [[interface]]"),
+        "{found}"
+    );
+    assert!(
+        found.contains("20.rules:1:1: \"internett\" is not a channel, did you mean \"internet\"?"),
+        "{found}"
+    );
+    std::fs::remove_file(path("more.json")).unwrap();
+    assert!(problems().contains("more.json can not be read: there is no such file"));
+    write("main.toml", &format!("{BASE}[rules]\nfiles = [7, \"*/x\"]\n"));
+    let found = problems();
+    assert!(
+        found.contains("files: found 7; expected a file or a pattern"),
+        "{found}"
+    );
+    assert!(found.contains("has * or ? in the name of a directory"), "{found}");
+}

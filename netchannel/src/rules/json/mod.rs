@@ -49,6 +49,11 @@ pub fn read(path: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
 pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
     let file = file.as_ref();
     let mut reader = Reader::new();
-    read::read(text, file, &mut reader);
+    read_text_into(text, file, &mut reader);
     reader.finish(file).map(Loaded::from)
+}
+
+/// Reads the text of a file behind others; what is wrong is noted in `reader`.
+pub(super) fn read_text_into(text: &str, file: &Path, reader: &mut Reader) {
+    read::read(text, file, reader);
 }

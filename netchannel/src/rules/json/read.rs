@@ -49,10 +49,11 @@ fn rule_keys() -> impl Iterator<Item = &'static str> + Clone {
 
 /// Reads a text; what is wrong is noted in `reader`.
 pub(super) fn read(text: &str, file: &Path, reader: &mut Reader) {
+    let before = reader.mark();
     let outcome = pass(text, file, reader, Taken::All);
     let Ok(true) = outcome else { return };
     // Keys have no order: rules came before the sets that they may name.
-    *reader = Reader::new();
+    reader.go_back(before);
     if pass(text, file, reader, Taken::Sets).is_ok() {
         let _ = pass(text, file, reader, Taken::Rules);
     }

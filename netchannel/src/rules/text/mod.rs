@@ -58,6 +58,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
     parse_file(&text, path)
 }
 
+/// Reads a file and all that it includes behind others.
+///
+/// # Errors
+/// Why it can't be read, to be put behind its name; what is wrong in it is noted in `reader`.
+pub(super) fn read_into(path: &Path, reader: &mut Reader) -> Result<(), String> {
+    Files::new().read(path, reader)
+}
+
 /// Reads the text of a file, which may include others.
 ///
 /// # Errors
