@@ -144,7 +144,10 @@ impl Client {
     /// As [`request`](Client::request), or an answer that is not understood.
     pub fn rules<T: DeserializeOwned>(&mut self, request: RulesRequest) -> Result<T, ClientError> {
         let patience = match request {
-            RulesRequest::Begin {} | RulesRequest::Part { .. } | RulesRequest::State {} => PATIENCE,
+            RulesRequest::Begin {}
+            | RulesRequest::Part { .. }
+            | RulesRequest::Abort { .. }
+            | RulesRequest::State {} => PATIENCE,
             _ => RULES_PATIENCE,
         };
         let value = self.ask(&Request::Rules(request).to_line(), patience)?;

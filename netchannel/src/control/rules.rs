@@ -27,6 +27,11 @@ pub enum RulesRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm_within: Option<u64>,
     },
+    /// Forgets a load that was begun: [`report::Load`](super::report::Load).
+    Abort {
+        /// The load.
+        load: u64,
+    },
     /// Adds rules, each behind those of its priority.
     Add {
         /// Rules, one a line; they may name sets of the rules in force.

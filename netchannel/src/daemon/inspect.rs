@@ -27,39 +27,17 @@ use crate::xdp::{AttachedMode, XdpProgram};
 /// Knows whom to ask.
 pub(super) struct Inspector {
     pub(super) worker: Handle,
-    xdp: Arc<Mutex<XdpProgram>>,
-    layout: Layout,
+    pub(super) xdp: Arc<Mutex<XdpProgram>>,
+    pub(super) layout: Layout,
     pub(super) ports: Vec<OpenPort>,
     pub(super) network: SharedNetwork,
-    events: Events,
+    pub(super) events: Events,
     pub(super) rules: RuleStore,
     /// The event log's.
     pub(super) buffers: Vec<(String, u64, u64)>,
 }
 
 impl Inspector {
-    pub(super) fn new(
-        worker: Handle,
-        xdp: Arc<Mutex<XdpProgram>>,
-        layout: Layout,
-        ports: Vec<OpenPort>,
-        network: SharedNetwork,
-        events: Events,
-        rules: RuleStore,
-        buffers: Vec<(String, u64, u64)>,
-    ) -> Self {
-        Self {
-            worker,
-            xdp,
-            layout,
-            ports,
-            network,
-            events,
-            rules,
-            buffers,
-        }
-    }
-
     pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,

@@ -420,16 +420,16 @@ impl Daemon {
     }
 
     fn inspector(&self) -> Inspector {
-        Inspector::new(
-            self.worker.handle().clone(),
-            Arc::clone(&self.xdp),
-            self.layout.clone(),
-            self.ports.clone(),
-            self.network.clone(),
-            self.told.clone(),
-            self.rules.clone(),
-            self.event_log.buffers().to_vec(),
-        )
+        Inspector {
+            worker: self.worker.handle().clone(),
+            xdp: Arc::clone(&self.xdp),
+            layout: self.layout.clone(),
+            ports: self.ports.clone(),
+            network: self.network.clone(),
+            events: self.told.clone(),
+            rules: self.rules.clone(),
+            buffers: self.event_log.buffers().to_vec(),
+        }
     }
 
     /// Has questions answered by what interfaces and ports are now.

@@ -160,17 +160,20 @@ fn check_ports(rule: &Rule, part: Part, ports: &Values<PortRange>, faults: &mut 
     if ports.is_any() {
         return;
     }
-    let with_ports = names_of(&WITH_PORTS);
+    let with_ports = || names_of(&WITH_PORTS);
     if rule.protocols.is_empty() {
-        let message =
-            format!("ports without a protocol; expected also a protocol that has ports: {with_ports}");
+        let message = format!(
+            "ports without a protocol; expected also a protocol that has ports: {}",
+            with_ports()
+        );
         faults.push(Fault::of(part, message));
     }
     for (index, protocol) in rule.protocols.iter().enumerate() {
         if !WITH_PORTS.contains(protocol) {
             let message = format!(
-                "protocol {} has no ports, which the rule names; expected only {with_ports}",
-                protocol_name(*protocol)
+                "protocol {} has no ports, which the rule names; expected only {}",
+                protocol_name(*protocol),
+                with_ports()
             );
             faults.push(Fault::at(Part::Protocol, index, message));
         }
@@ -230,17 +233,18 @@ fn check_fields(rule: &Rule, faults: &mut Vec<Fault>) {
 }
 
 fn check_protocols(rule: &Rule, part: Part, field: &Field, faults: &mut Vec<Fault>) {
-    let expected = names_of(field.protocols);
+    let expected = || names_of(field.protocols);
     if rule.protocols.is_empty() {
-        let message = format!("needs a protocol; expected also the protocol {expected}");
+        let message = format!("needs a protocol; expected also the protocol {}", expected());
         faults.push(Fault::of(part, message));
     }
     for (index, protocol) in rule.protocols.iter().enumerate() {
         if !field.protocols.contains(protocol) {
             let message = format!(
-                "protocol {} has no `{}`, which the rule names; expected only {expected}",
+                "protocol {} has no `{}`, which the rule names; expected only {}",
                 protocol_name(*protocol),
-                field.key
+                field.key,
+                expected()
             );
             faults.push(Fault::at(Part::Protocol, index, message));
         }

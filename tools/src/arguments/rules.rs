@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use netchannel::control::DEFAULT_SOCKET;
 use netchannel::rules::Format;
 
 const CHECK_EXAMPLES: &str = "\
@@ -26,9 +27,10 @@ Examples:
   jq '.rules |= map(select(.comment != \"old\"))' site.json | netchannel rules convert - --to native";
 
 const EXPORT_EXAMPLES: &str = "\
-Writes the rules of a configuration, all its rule files included, or those of a file, as one file.
+Writes the rules of a configuration, all its rule files included, those of a file, or else those in force, as one file.
 
 Examples:
+  sudo netchannel rules export --to native -o running.rules
   netchannel rules export --config /etc/netchannel.toml --to native -o site.rules
   netchannel rules export --file site.rules --to json";
 
@@ -40,8 +42,11 @@ with 0 if nothing differs, with 1 if something does, with 3 if a file is refused
 JSON is one object: removed, added (rules), moved (rules with their former priority), reordered (rules), removed_sets,
 added_sets, changed_sets (names).
 
+With one file, what is in force stands for the first.
+
 Examples:
   netchannel rules diff old.rules new.rules
+  sudo netchannel rules diff new.rules                what loading it would change
   netchannel rules diff -j site.json site.rules | jq '.added[]'";
 
 /// What is done with files of rules.
@@ -53,10 +58,10 @@ pub(crate) enum RuleFiles {
     /// Write a file of rules in another format.
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertRules),
-    /// Write the rules of a configuration or of a file.
+    /// Write the rules in force, of a configuration or of a file.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportRules),
-    /// Say what two files of rules differ in.
+    /// Say what two files of rules differ in, or a file from what is in force.
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffRules),
 }
@@ -109,7 +114,7 @@ pub(crate) struct ExportRules {
 
 /// Where rules come from.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = false, multiple = false)]
 pub(crate) struct Origin {
     /// The configuration whose rules are written.
     #[arg(long, short, value_name = "FILE")]
@@ -118,6 +123,10 @@ pub(crate) struct Origin {
     /// The file whose rules are written.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+
+    /// The control socket of the netchannel whose rules are written.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
 }
 
 /// Where rules go, and how.
@@ -138,13 +147,13 @@ pub(crate) struct Target {
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffRules {
-    /// The first file.
-    #[arg(value_name = "FILE")]
-    pub(crate) first: PathBuf,
+    /// One or two files.
+    #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
+    pub(crate) files: Vec<PathBuf>,
 
-    /// The second file.
-    #[arg(value_name = "FILE")]
-    pub(crate) second: PathBuf,
+    /// The control socket of the netchannel whose rules are the first, where one file is given.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
 
     /// The format of both: native, json or classbench [default: what each looks like]
     #[arg(long, value_name = "FORMAT")]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use netchannel::control::DEFAULT_SOCKET;
+use netchannel::rules::Format;
 
 const LOAD_EXAMPLES: &str = "\
 All rules of the file take the place of all rules in force at one instant, or nothing changes: a packet meets the rules
@@ -109,9 +110,21 @@ pub(crate) struct Changing {
 
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// The rules.
+    /// The rules; - is standard input.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+
+    /// The format of the file [default: what it looks like]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+
+    /// The channel of the rules, where their format has no channels.
+    #[arg(long, value_name = "NAME", default_value = "drop")]
+    pub(crate) channel: String,
+
+    /// Leave out what rules can't say, and list it.
+    #[arg(long)]
+    pub(crate) lenient: bool,
 
     #[command(flatten)]
     pub(crate) changing: Changing,

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use netchannel::rules::{Names, Options, RuleList};
 
-use super::files;
+use super::{files, running};
 use crate::arguments::{CheckRules, ConvertRules, ExportRules, Target};
 use crate::check::{counted, load};
 use crate::failure::Failure;
@@ -59,7 +59,7 @@ pub(super) fn export(arguments: &ExportRules) -> Result<(), Failure> {
     let rules = match (&arguments.origin.config, &arguments.origin.file) {
         (Some(config), _) => load(config).map(|config| config.rules),
         (None, Some(file)) => files::read(file, &Options::default()),
-        (None, None) => Ok(RuleList::default()),
+        (None, None) => Ok(running::in_force(&arguments.origin.socket)?),
     };
     write(
         &rules.map_err(|error| Failure::Refused(vec![error]))?,

@@ -2,12 +2,13 @@
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
 
 use netchannel::rules::json::RuleForm;
 use netchannel::rules::{Difference, Options, Rule, RuleList, difference, text};
 use serde::Serialize;
 
-use super::files;
+use super::{files, running};
 use crate::arguments::DiffRules;
 use crate::failure::Failure;
 
@@ -17,8 +18,15 @@ pub(super) fn diff(arguments: &DiffRules) -> Result<(), Failure> {
         format: arguments.format,
         ..Options::default()
     };
-    let read = |file| files::read(file, &options).map_err(|error| Failure::Refused(vec![error]));
-    let (first, second) = (read(&arguments.first)?, read(&arguments.second)?);
+    let read = |file: &PathBuf| files::read(file, &options).map_err(|error| Failure::Refused(vec![error]));
+    let ((first, first_name), second_file) = match &arguments.files[..] {
+        [first, second] => ((read(first)?, first.display().to_string()), second),
+        files => {
+            let list = running::in_force(&arguments.socket)?;
+            ((list, "rules in force".to_owned()), &files[0])
+        }
+    };
+    let second = read(second_file)?;
     let found = difference(&first, &second);
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
@@ -31,8 +39,8 @@ pub(super) fn diff(arguments: &DiffRules) -> Result<(), Failure> {
             out: &mut out,
             colors,
         };
-        lines.plain(&format!("--- {}", arguments.first.display()))?;
-        lines.plain(&format!("+++ {}", arguments.second.display()))?;
+        lines.plain(&format!("--- {}", first_name))?;
+        lines.plain(&format!("+++ {}", second_file.display()))?;
         lines.sets(&found, &first, &second)?;
         lines.rules(&found)?;
     }

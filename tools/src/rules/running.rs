@@ -2,12 +2,14 @@
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use netchannel::control::report::{Load as Begun, RulesChanged, RulesState};
 use netchannel::control::{Client, RulesRequest};
-use netchannel::rules::text;
+use netchannel::rules::{Format, Options, RuleList, text};
 
+use super::files;
 use super::progress::Progress;
 use crate::arguments::{Add, Changing, Del, Load, Replace, Running, RunningRules};
 use crate::failure::Failure;
@@ -39,26 +41,41 @@ fn load(arguments: &Load) -> Result<(), Failure> {
         confirm_within,
         running,
     } = &arguments.changing;
+    let options = Options {
+        format: arguments.format,
+        lenient: arguments.lenient,
+        channel: Some(arguments.channel.as_str().into()),
+    };
+    let file = &arguments.file;
+    let name = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let name = name.display().to_string();
+    let mut client;
+    let (load, source) = if let Some(text) = as_it_is(file, arguments.format) {
+        client = Client::connect(&running.socket)?;
+        // What is wrong is told from here, with its place; meanwhile the text is on its way.
+        let (checked, load) = thread::scope(|scope| {
+            let check = scope.spawn(|| files::read(file, &options));
+            let load = send(&mut client, &text);
+            (check.join(), load)
+        });
+        let load = load?;
+        if let Ok(Err(error)) = checked {
+            let _: Begun = client.rules(RulesRequest::Abort { load })?;
+            return Err(Failure::Refused(vec![error]));
+        }
+        (load, name)
+    } else {
+        let list = files::read(file, &options).map_err(|error| Failure::Refused(vec![error]))?;
+        let mut text = Vec::new();
+        text::write(&list, &mut text)?;
+        client = Client::connect(&running.socket)?;
+        (
+            send(&mut client, &String::from_utf8(text)?)?,
+            format!("{name}, as native text"),
+        )
+    };
     let mut progress = Progress::new();
-    progress.tell(format_args!("reading {}", arguments.file.display()));
-    let (source, text) = text_of(&arguments.file)?;
-    let mut client = Client::connect(&running.socket)?;
-    let Begun { load } = client.rules(RulesRequest::Begin {})?;
-    let mut sent = 0;
-    for part in parts(&text) {
-        sent += part.len();
-        let text_of_part = part.to_owned();
-        let request = RulesRequest::Part {
-            load,
-            text: text_of_part,
-        };
-        let _: Begun = client.rules(request)?;
-        progress.tell(format_args!(
-            "sending, {}",
-            percent(sent as u64, text.len() as u64)
-        ));
-    }
-    progress.tell(format_args!("sent; they are made ready"));
+    progress.tell(format_args!("the rules are made ready"));
     let changed = client.rules(RulesRequest::Commit {
         load,
         source,
@@ -68,29 +85,51 @@ fn load(arguments: &Load) -> Result<(), Failure> {
     tell(&changed, running.json)
 }
 
-/// The rules of a file as text that stands alone, and what to call it. They are checked here first: what is wrong is told with its
-/// place in the files that it is in.
-fn text_of(file: &Path) -> Result<(String, String), Failure> {
-    let refused = |error| Failure::Refused(vec![error]);
-    let read = text::read(file).map_err(refused)?;
-    for warning in &read.warnings {
-        log::warn!("{warning}");
+/// The text of a native file that includes no other: then the places of rules are places in it.
+fn as_it_is(file: &Path, format: Option<Format>) -> Option<String> {
+    let is_native = file.extension().is_some_and(|ending| ending == "rules");
+    if !is_native || !matches!(format, None | Some(Format::Native)) {
+        return None;
     }
-    let name = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let name = name.display().to_string();
-    if let Some(text) = as_it_is(file) {
-        return Ok((name, text));
-    }
-    let mut text = Vec::new();
-    text::write(&read.rules, &mut text)?;
-    Ok((format!("{name} and what it includes"), String::from_utf8(text)?))
-}
-
-/// The text of a file that includes no other: then the places of rules are places in it.
-fn as_it_is(file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let includes = text.lines().any(|line| line.trim_start().starts_with("include"));
     (!includes).then_some(text)
+}
+
+/// Sends a text; the number of the load that it is now.
+fn send(client: &mut Client, text: &str) -> Result<u64, Failure> {
+    let mut progress = Progress::new();
+    let Begun { load } = client.rules(RulesRequest::Begin {})?;
+    let mut sent = 0;
+    for part in parts(text) {
+        sent += part.len();
+        let request = RulesRequest::Part {
+            load,
+            text: part.to_owned(),
+        };
+        let _: Begun = client.rules(request)?;
+        progress.tell(format_args!(
+            "sending the rules, {}",
+            percent(sent as u64, text.len() as u64)
+        ));
+    }
+    Ok(load)
+}
+
+/// The rules in force, as if they were a file's.
+pub(super) fn in_force(socket: &Path) -> Result<RuleList, Failure> {
+    let mut client = Client::connect(socket)?;
+    let mut text = String::new();
+    for page in client.rules_pages() {
+        let page = page?;
+        text.push_str(&page.sets);
+        for rule in &page.rules {
+            text.push_str(&rule.text);
+            text.push('\n');
+        }
+    }
+    let read = text::parse(&text, "rules in force").map_err(|error| Failure::Refused(vec![error]))?;
+    Ok(read.rules)
 }
 
 /// A text in parts that fit the lines of requests.

@@ -251,6 +251,57 @@ fn rules_that_nobody_confirms_come_undone() {
     site.finish();
 }
 
+/// What is in force is compared with a file, exported, and loaded again from other formats.
+#[test]
+fn rules_in_force_are_compared_and_exported() {
+    let site = Site::new();
+    let native = file(
+        &site,
+        "site.rules",
+        "set hosts = { 10.77.0.0/24 }\npriority 7 from @hosts use internet comment \"all of it\"\n",
+    );
+    let native = native.to_str().unwrap();
+    let compare = rules(&site, &["diff", native]);
+    assert_eq!(compare.status.code(), Some(1));
+    let told = String::from_utf8(compare.stdout).expect("text");
+    assert!(
+        told.contains("\n- priority 100 from 10.77.0.0/24 use internet\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("\n+ priority 7 from @hosts use internet comment \"all of it\"\n"),
+        "{told}"
+    );
+    printed(&site, &["load", native]);
+    assert_eq!(printed(&site, &["diff", native]), "");
+
+    let json = site.daemon.directory().join("site.json");
+    let json = json.to_str().unwrap();
+    printed(&site, &["export", "--to", "json", "-o", json]);
+    let told = printed(&site, &["load", json, "-j"]);
+    let changed: RulesChanged = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(
+        (changed.rules, changed.added, changed.removed),
+        (1, 0, 0),
+        "{told}"
+    );
+    assert_eq!(printed(&site, &["diff", native]), "");
+
+    let acl = file(
+        &site,
+        "acl",
+        "@10.0.0.0/8 192.0.2.1/32 0 : 65535 443 : 443 0x06/0xFF\n",
+    );
+    let told = printed(&site, &["load", acl.to_str().unwrap(), "--channel", "internet"]);
+    assert!(told.starts_with("1 rule in force"), "{told}");
+    assert!(
+        listed(&site)[0].ends_with("tcp from 10.0.0.0/8 to 192.0.2.1 port 443 use internet"),
+        "{:?}",
+        listed(&site)
+    );
+    site.finish();
+}
+
 /// Loads that were begun and left, parts of none, and lines that lie.
 #[test]
 fn clients_that_leave_or_lie_change_nothing() {

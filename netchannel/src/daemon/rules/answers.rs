@@ -49,6 +49,12 @@ impl RuleStore {
                 source,
                 confirm_within,
             } => value(self.commit(load, &source, trial(confirm_within)?)?),
+            RulesRequest::Abort { load } => {
+                self.uploads()
+                    .take(load, self.0.clock.now())
+                    .map_err(RulesError::from)?;
+                value(Load { load })
+            }
             RulesRequest::Add { text, confirm_within } => value(self.add(&text, trial(confirm_within)?)?),
             RulesRequest::Delete {
                 numbers,

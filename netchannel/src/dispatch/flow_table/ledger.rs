@@ -50,7 +50,10 @@ impl Ledger {
     }
 
     fn reset(&mut self, rule: RuleNumber) {
-        *self.closed.get_mut(rule) = RuleCounters::default();
+        // Memory that was never written to stays so: the kernel would have to clear it first.
+        if self.closed.get(rule) != RuleCounters::default() {
+            *self.closed.get_mut(rule) = RuleCounters::default();
+        }
         if let Some(census) = &mut self.census {
             *census.counts.get_mut(rule) = RuleCounters::default();
         }
