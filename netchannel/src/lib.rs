@@ -80,6 +80,7 @@ pub mod events;
 pub mod interface;
 pub mod measure;
 mod memory;
+pub mod metrics;
 pub mod network;
 pub mod packet;
 pub mod port;

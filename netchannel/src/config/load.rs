@@ -94,6 +94,7 @@ fn read(name: &Path, files: &Files) -> Result<Config, ConfigError> {
         file: name.to_owned(),
         files: files.texts.iter().map(|(file, _)| file.clone()).collect(),
         control: settings.control,
+        metrics: settings.metrics,
         state: settings.state,
         memory: settings.memory,
         rings: settings.rings,

@@ -38,6 +38,7 @@ mod field;
 mod files;
 mod interface;
 mod load;
+mod metrics;
 mod nat;
 mod ports;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use files::MAX_FILES;
 pub use interface::{Interface, MAX_INTERFACE_NAME, MAX_INTERFACES, Role, XdpMode, ZeroCopy};
 pub use load::MAX_FILE_SIZE;
 pub(crate) use load::reason;
+pub use metrics::Metrics;
 pub(crate) use nat::FILTERINGS;
 pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
 pub use replay::ReplayInterface;
@@ -77,6 +79,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// The control socket.
     pub control: Control,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
     /// What outlives the daemon.
     pub state: State,
     /// The memory that packets live in.

@@ -17,6 +17,7 @@ pub(super) const FILE: Schema = Schema {
     keys: &[
         "include",
         "control",
+        "metrics",
         "state",
         "memory",
         "rings",
@@ -32,6 +33,10 @@ pub(super) const FILE: Schema = Schema {
 pub(super) const CONTROL: Schema = Schema {
     header: "[control]",
     keys: &["socket"],
+};
+pub(super) const METRICS: Schema = Schema {
+    header: "[metrics]",
+    keys: &["listen"],
 };
 pub(super) const STATE: Schema = Schema {
     header: "[state]",
@@ -210,6 +215,7 @@ pub(super) const REPLAY_INTERFACE: Schema = Schema {
 pub(super) const SCHEMAS: &[&Schema] = &[
     &FILE,
     &CONTROL,
+    &METRICS,
     &STATE,
     &MEMORY,
     &RINGS,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Source;
+use super::metrics::{self, Metrics};
 use super::schema;
 use super::section::{Section, refuse};
 use super::value;
@@ -208,6 +209,7 @@ pub(super) fn check_memory(
 /// What the tables of this module hold.
 pub(super) struct Settings {
     pub(super) control: Control,
+    pub(super) metrics: Metrics,
     pub(super) state: State,
     pub(super) memory: Memory,
     pub(super) rings: Rings,
@@ -216,12 +218,14 @@ pub(super) struct Settings {
 
 pub(super) fn read(file: &Section<'_, '_>, interfaces: usize, source: &mut Source<'_>) -> Settings {
     let control_table = file.table("control", &schema::CONTROL, source);
+    let metrics_table = file.table("metrics", &schema::METRICS, source);
     let state_table = file.table("state", &schema::STATE, source);
     let memory_table = file.table("memory", &schema::MEMORY, source);
     let rings_table = file.table("rings", &schema::RINGS, source);
     let flow_table_table = file.table("flow_table", &schema::FLOW_TABLE, source);
     let settings = Settings {
         control: control(control_table.as_ref(), source),
+        metrics: metrics::read(metrics_table.as_ref(), source),
         state: state(state_table.as_ref(), source),
         memory: memory(memory_table.as_ref(), source),
         rings: rings(rings_table.as_ref(), source),

@@ -47,7 +47,7 @@ impl Inspector {
             .map_err(|error: Unanswered| ControlError::new(error.to_string()))
     }
 
-    fn ports(&self) -> Result<Ports, ControlError> {
+    pub(super) fn ports(&self) -> Result<Ports, ControlError> {
         let counted = self.ask(|dispatcher, _| count_ports(dispatcher))?;
         let network = self.network.load();
         let ports = self.layout.interfaces.iter().map(|(_, interface)| {
@@ -104,7 +104,7 @@ impl Inspector {
         })
     }
 
-    fn channels(&self) -> Result<Channels, ControlError> {
+    pub(super) fn channels(&self) -> Result<Channels, ControlError> {
         let channels = self.ask(|dispatcher, _| {
             let channels = dispatcher.channels().iter();
             let describe = channels.map(|(name, channel, counters)| Channel {
@@ -120,7 +120,7 @@ impl Inspector {
         Ok(Channels { channels })
     }
 
-    fn drops(&self) -> Result<Drops, ControlError> {
+    pub(super) fn drops(&self) -> Result<Drops, ControlError> {
         self.ask(|dispatcher, _| drops(&dispatcher.totals()))
     }
 }

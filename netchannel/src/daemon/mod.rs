@@ -4,6 +4,7 @@ mod follow;
 mod inspect;
 mod kernel;
 mod memory;
+mod metrics;
 mod network_events;
 mod network_pages;
 mod offloads;
@@ -34,6 +35,7 @@ use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpError, XdpProgram};
 
 use follow::Following;
 use inspect::Inspector;
+use metrics::Metrics;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
 use packet_thread::PacketThread;
@@ -79,6 +81,9 @@ pub enum DaemonError {
     /// The control socket can't be served.
     #[error(transparent)]
     Control(#[from] ServerError),
+    /// The metrics can't be served.
+    #[error(transparent)]
+    Metrics(#[from] crate::metrics::ServerError),
     /// A log can't be opened.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -167,6 +172,7 @@ pub struct Daemon {
     // Fields are dropped in their order: first nobody asks any more, then the kernel has its packets back, then the
     // packet thread ends and its last events are logged, and last the cards do again what they did before.
     server: Option<Server>,
+    metrics: Option<Metrics>,
     saver: Option<Saver>,
     /// The XDP program stays.
     is_held: bool,
@@ -281,6 +287,7 @@ impl Daemon {
             events,
             sender,
             server: None,
+            metrics: None,
             saver: None,
             is_held: false,
             xdp,
@@ -365,6 +372,7 @@ impl Daemon {
         self.is_held = true;
         self.end_streams();
         self.server = None;
+        self.metrics = None;
         self.saver = None;
         self.worker.stop();
         // Saving took its time. If this fails, there is a little less of it.
@@ -416,6 +424,9 @@ impl Daemon {
             &self.config.control.socket,
             Arc::new(self.inspector()),
         )?);
+        if let Some(address) = self.config.metrics.listen {
+            self.metrics = Some(Metrics::start(address, self.inspector())?);
+        }
         Ok(())
     }
 
@@ -436,6 +447,9 @@ impl Daemon {
     fn inspect_anew(&self) {
         if let Some(server) = &self.server {
             server.answer_by(Arc::new(self.inspector()));
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.answer_by(self.inspector());
         }
     }
 
@@ -464,6 +478,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.end_streams();
         self.server = None;
+        self.metrics = None;
         self.saver = None;
         if self.is_held {
             return;

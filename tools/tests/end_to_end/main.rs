@@ -13,6 +13,7 @@ mod links;
 mod loss;
 mod mappings;
 mod masquerade;
+mod metrics;
 mod modes;
 mod mtu;
 mod neighbours;

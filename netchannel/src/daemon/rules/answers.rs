@@ -162,7 +162,7 @@ impl RuleStore {
         text::parse_rules(text, &running.list).map_err(|error| ControlError::new(error.to_string()))
     }
 
-    fn state(&self) -> RulesState {
+    pub(in crate::daemon) fn state(&self) -> RulesState {
         let running = self.running();
         let since = running.since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (former, is_on_trial) = {
