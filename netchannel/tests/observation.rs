@@ -37,7 +37,7 @@ fn options(filter: PacketFilter) -> WatchOptions {
 }
 
 fn watch(test: &mut TestBox, options: WatchOptions) -> Watcher {
-    let (watch, watcher) = Watch::new(options);
+    let (watch, watcher) = Watch::new(options, 3);
     test.dispatcher.watch(watch).unwrap();
     watcher
 }
@@ -252,6 +252,7 @@ fn what_is_not_seen_is_counted() {
         test.out(&packet);
     }
     assert_eq!((slow.unseen.lost(), slow.unseen.beyond_rate()), (9, 0));
+    assert_eq!([LAN_ID, WAN_ID].map(|id| slow.unseen.lost_by(id)), [9, 0]);
     assert_eq!((limited.unseen.lost(), limited.unseen.beyond_rate()), (0, 7));
     assert_eq!((seen(&mut slow).len(), seen(&mut limited).len()), (3, 5));
     test.now = test.now + Duration::from_secs(1);
@@ -279,7 +280,7 @@ fn a_watch_ends_when_it_has_seen_enough_or_nobody_looks() {
     let watchers: Vec<Watcher> = (0..MAX_WATCHES)
         .map(|_| watch(&mut test, options(PacketFilter::all())))
         .collect();
-    let (another, _watcher) = Watch::new(options(PacketFilter::all()));
+    let (another, _watcher) = Watch::new(options(PacketFilter::all()), 3);
     assert!(test.dispatcher.watch(another).is_err());
     drop(watchers);
     watch(&mut test, options(PacketFilter::all()));

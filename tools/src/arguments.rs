@@ -3,6 +3,7 @@
 mod monitor;
 mod nat;
 mod network;
+mod packets;
 mod rules;
 mod running_rules;
 mod workload;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(crate) use monitor::Monitor;
 pub(crate) use nat::{Delete, Nat, NatCommand, Reverse, ShowMappings, ShowPools, ShowSessions};
 pub(crate) use network::{ShowNeighbours, ShowRoutes};
+pub(crate) use packets::{Capture, ShowFlows, ShowRules, Trace};
 pub(crate) use rules::{CheckRules, ConvertRules, DiffRules, ExportRules, RuleFiles, Target};
 pub(crate) use running_rules::{Add, Changing, Del, Load, Replace, Running, RunningRules};
 pub(crate) use workload::{
@@ -137,6 +139,12 @@ pub(crate) enum Command {
     /// Ask a running netchannel what it does.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
+    /// Follow single packets through every step, with the reason for each decision.
+    #[command(after_help = packets::TRACE_EXAMPLES)]
+    Trace(Trace),
+    /// Write packets to a capture file, each with what became of it.
+    #[command(after_help = packets::CAPTURE_EXAMPLES)]
+    Capture(Capture),
     /// Delete mappings, or tell who had an external address and port.
     Nat(Nat),
     /// Tell what happens while it happens.
@@ -210,6 +218,12 @@ pub(crate) enum What {
     /// External addresses of the translators, their ports, and what limits there are.
     #[command(after_help = nat::POOLS_EXAMPLES)]
     Pools(ShowPools),
+    /// Flows: who talks with whom, by which rule and channel, and how much.
+    #[command(after_help = packets::FLOWS_EXAMPLES)]
+    Flows(ShowFlows),
+    /// Rules: how much was counted for each, and when a packet last hit it.
+    #[command(after_help = packets::RULES_EXAMPLES)]
+    Rules(ShowRules),
     /// Where all packets went, and the dropped ones by reason.
     #[command(after_help = DROPS_EXAMPLES)]
     Drops,

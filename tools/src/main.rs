@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod capture;
 mod check;
 mod failure;
 mod logging;
@@ -13,6 +14,7 @@ mod run;
 mod show;
 mod signals;
 mod table;
+mod trace;
 mod units;
 
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Command::Check(check) => check::check(&check),
         Command::Show(show) => show::show(&show),
         Command::Monitor(monitor) => monitor::monitor(&monitor),
+        Command::Trace(trace) => trace::trace(&trace),
+        Command::Capture(capture) => capture::capture(&capture),
         Command::Nat(nat) => nat::nat(&nat),
         Command::Replay(replay) => replay::replay(&replay),
         Command::Rules(rules) => rules::rules(&rules),

@@ -14,13 +14,15 @@ use serde_json::Value;
 
 use super::line::{LineError, Lines};
 use super::report::{
-    Channels, Deleted, Drops, Mappings, Memory, Neighbours, Pools, Ports, Routes, RulesPage, Sessions,
-    Workers,
+    Channels, CountedRules, Deleted, Drops, Flows, Mappings, Memory, Neighbours, Pools, Ports, Routes,
+    RulesPage, Sessions, Workers,
 };
-use super::{Filter, MAX_PAGE, NetworkPage, Page, Request, RulesRequest, VERSION, Watch};
+use super::{
+    Filter, FlowPage, MAX_PAGE, NetworkPage, Page, Request, RulePage, RulesRequest, TopFlows, VERSION, Watch,
+};
 
 pub use pages::{PageRequest, Paged, Pages};
-pub use watching::{Told, Watching};
+pub use watching::{Told, WatchEnd, Watching};
 
 /// The longest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -282,6 +284,30 @@ impl Client {
             page.next
         })?;
         Ok(all)
+    }
+
+    /// Asks for a page of the flow table.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub fn flows(&mut self, page: &FlowPage) -> Result<Flows, ClientError> {
+        self.report(&Request::Flows(page.clone()))
+    }
+
+    /// Asks for the flows that have most of something.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub fn top_flows(&mut self, top: &TopFlows) -> Result<Flows, ClientError> {
+        self.report(&Request::TopFlows(top.clone()))
+    }
+
+    /// Asks for a page of the rules with their counters.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request).
+    pub fn rule_counters(&mut self, page: &RulePage) -> Result<CountedRules, ClientError> {
+        self.report(&Request::RuleCounters(page.clone()))
     }
 
     /// Deletes mappings, and returns how many that were.

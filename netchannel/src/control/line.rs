@@ -39,6 +39,15 @@ impl Lines {
         }
     }
 
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Whether a whole line was read beyond the last one.
+    pub(super) fn has_line(&self) -> bool {
+        self.buffer.contains(&b'\n')
+    }
+
     /// The next line without its line feed; `None` at the end of the stream.
     ///
     /// Waits up to `idle` for its first byte, and from there up to `rest` for its last, however slowly they come.

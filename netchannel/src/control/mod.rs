@@ -17,14 +17,20 @@
 //! | `{"show":"routes","after":CURSOR,"limit":N,"prefix":PREFIX,"interface":NAME}` | [`report::Routes`]: one page |
 //! | `{"show":"neighbours","after":CURSOR,"limit":N,"prefix":PREFIX,"interface":NAME}` | [`report::Neighbours`]: one page |
 //! | `{"rules":{"list":{}}}` and so on | see [`RulesRequest`] |
+//! | `{"show":"flows","match":MATCH,"after":CURSOR,"limit":N}` | [`report::Flows`]: one page |
+//! | `{"show":"top-flows","match":MATCH,"limit":N,"sort":ORDER,"max_idle_seconds":N}` | [`report::Flows`]: those with most `bytes` or `packets`, or least `idle` |
+//! | `{"show":"rules","after":CURSOR,"limit":N,"sort":ORDER,"unused":BOOL}` | [`report::CountedRules`]: one page, in the order of `priority`, or by most `packets` or `bytes`, or the most `recent` hit |
 //! | `{"delete":"mappings","after":CURSOR,"limit":N,"filter":FILTER}` | [`report::Deleted`]: what one page did |
 //! | `{"watch":"events","kinds":[KIND,...]}` | an empty object, and then a stream of [`Event`](crate::events::Event)s |
+//! | `{"watch":"trace","match":MATCH,"answers":BOOL,"count":N,"per_second":N}` | an empty object, and then a stream of [`report::TracedPacket`]s |
+//! | `{"watch":"capture","match":MATCH,"answers":BOOL,"count":N,"snap_length":N,"side":SIDE}` | an empty object, and then a stream of [`report::Captured`] |
 //!
 //! An answer is `{"version":1,"ok":VALUE}` or `{"version":1,"error":{"message":TEXT}}`. After an error the connection stays
 //! usable, unless the line was too long or the server is full. `after`, `limit` and `filter` may be left out: the first page,
 //! of [`DEFAULT_PAGE`] entries, of all there is; a page has at most [`MAX_PAGE`]. `after` is the last page's `next`, to be handed
 //! back as it is; a page without `next` is the last one, and one before it may be empty. A [`Filter`] is an object:
-//! `{"inside":"10.0.0.0/24","protocol":"udp"}`. A deletion needs one that is not empty, or `"all":true`. A request may carry `"version":1`; another version is an error that names
+//! `{"inside":"10.0.0.0/24","protocol":"udp"}`. A `MATCH` is the part of a rule in front of its action, [as text](crate::rules::text): `"tcp from 10.0.0.0/24"`; it picks packets
+//! as they come in, and flows by their packets. A `SIDE` is `both`, `in`, `out` or `drops`. A deletion needs a filter that is not empty, or `"all":true`. A request may carry `"version":1`; another version is an error that names
 //! the one spoken here. Unknown fields of a request are an error; a client ignores unknown fields of an answer, so fields
 //! may be added within a version.
 //!
@@ -52,9 +58,12 @@ mod socket;
 mod tests;
 mod watch;
 
-pub use client::{Client, ClientError, PageRequest, Paged, Pages, Told, Watching};
+pub use client::{Client, ClientError, PageRequest, Paged, Pages, Told, WatchEnd, Watching};
 pub use filter::{Endpoints, Filter, WrongEndpoints};
-pub use request::{DEFAULT_PAGE, MAX_PAGE, NetworkPage, Page, Request};
+pub use request::{
+    Capture, DEFAULT_PAGE, DEFAULT_SNAP_LENGTH, DEFAULT_TRACE_RATE, FlowOrder, FlowPage, MAX_PAGE,
+    MAX_TRACE_RATE, NetworkPage, Page, Request, RuleOrder, RulePage, Side, TopFlows, Trace,
+};
 pub use rules::RulesRequest;
 pub use server::{ControlError, Inspect, Limits, Server};
 pub use socket::ServerError;

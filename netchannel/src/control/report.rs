@@ -3,6 +3,7 @@
 
 mod memory;
 mod network;
+mod packets;
 mod rules;
 mod workers;
 
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 pub use memory::{Frames, Memory, PortFrames, ProcessMemory, Table};
 pub use network::{Neighbour, Neighbours, NextHop, Route, Routes};
+pub use packets::{
+    Captured, CapturedFrame, CountedRule, CountedRules, Flow, FlowTranslation, Flows, RuleCounts, TraceSent,
+    TraceStep, TracedPacket,
+};
 pub use rules::{Load, RuleEntry, RulesChanged, RulesPage, RulesState};
 pub use workers::{Work, Worker, WorkerState, Workers};
 

@@ -1,5 +1,12 @@
 //! What can be asked, and how it is written.
 
+mod packets;
+
+pub use packets::{
+    Capture, DEFAULT_SNAP_LENGTH, DEFAULT_TRACE_RATE, FlowOrder, FlowPage, MAX_TRACE_RATE, RuleOrder,
+    RulePage, Side, TopFlows, Trace,
+};
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +49,12 @@ pub enum Request {
     Routes(NetworkPage),
     /// Neighbours that the packet path knows: [`report::Neighbours`](super::report::Neighbours).
     Neighbours(NetworkPage),
+    /// The flow table: [`report::Flows`](super::report::Flows).
+    Flows(FlowPage),
+    /// The flows that have most of something: [`report::Flows`](super::report::Flows), without `next`.
+    TopFlows(TopFlows),
+    /// The rules and what was counted for them: [`report::CountedRules`](super::report::CountedRules).
+    RuleCounters(RulePage),
 }
 
 /// One page of routes or neighbours.
@@ -198,6 +211,9 @@ impl Asked {
         if !line.trim_ascii_start().starts_with(b"{") {
             return Err(format!("not a request; {EXPECTED}"));
         }
+        if let Some(asked) = packets::parse(line)? {
+            return Ok(asked);
+        }
         let line: Line =
             serde_json::from_slice(line).map_err(|error| format!("not a request: {error}; {EXPECTED}"))?;
         if let Some(version) = line.version.filter(|version| *version != VERSION) {
@@ -228,14 +244,20 @@ impl Watch {
                 let kinds: Result<Kinds, _> = kinds.iter().map(|kind| kind.parse::<Kind>()).collect();
                 kinds.map(Self::Events).map_err(|error| error.to_string())
             }
-            Some(_) => Err("nothing of this name to watch; expected \"events\"".to_owned()),
+            Some(_) => {
+                Err("nothing of this name to watch; expected \"events\", \"trace\" or \"capture\"".to_owned())
+            }
             None => Err("`kinds` belongs to {\"watch\":\"events\"} only".to_owned()),
         }
     }
 
     /// The line, with its line feed.
     pub(super) fn to_line(&self) -> Vec<u8> {
-        let Self::Events(kinds) = self;
+        let kinds = match self {
+            Self::Events(kinds) => kinds,
+            Self::Trace(trace) => return trace.to_line(),
+            Self::Capture(capture) => return capture.to_line(),
+        };
         let kinds = kinds.iter().map(|kind| kind.name().to_owned());
         Line {
             watch: Some("events".to_owned()),
@@ -277,8 +299,8 @@ impl Request {
             (Some("sessions"), None) => line.into_page().map(Request::Sessions),
             (Some("pools"), None) => of_addresses(line.into_page()?).map(Request::Pools),
             (Some(_), None) => {
-                let known = "\"ports\", \"channels\", \"mappings\", \"sessions\", \"pools\", \"drops\", \"workers\", \"memory\", \"routes\" \
-                             or \"neighbours\"";
+                let known = "\"ports\", \"channels\", \"mappings\", \"sessions\", \"pools\", \"drops\", \"workers\", \"memory\", \"routes\", \
+                             \"neighbours\", \"flows\", \"top-flows\" or \"rules\"";
                 Err(format!("nothing of this name to show; expected {known}"))
             }
             (None, Some("mappings")) => {
@@ -318,6 +340,9 @@ impl Request {
                 rules: Some(request.clone()),
                 ..Line::of(None)
             },
+            Request::Flows(page) => return page.to_line(),
+            Request::TopFlows(top) => return top.to_line(),
+            Request::RuleCounters(page) => return page.to_line(),
             Request::DeleteMappings(page) => Line {
                 delete: Some("mappings".to_owned()),
                 all: page.filter.is_empty().then_some(true),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ControlError;
+use super::{Capture, ControlError, Trace};
 use crate::events::{Heard, Kinds, Subscription};
 
 /// What a client may watch.
@@ -12,6 +12,10 @@ use crate::events::{Heard, Kinds, Subscription};
 pub enum Watch {
     /// Events of these kinds: [`Event`](crate::events::Event).
     Events(Kinds),
+    /// Single packets: [`report::TracedPacket`](super::report::TracedPacket).
+    Trace(Trace),
+    /// Frames: [`report::Captured`](super::report::Captured).
+    Capture(Capture),
 }
 
 /// What a watching client is told next.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::PATIENCE;
 use super::packet_thread::OpenPort;
+use super::rule_counters::Listings;
 use super::rules::RuleStore;
 use crate::control::report::{
     Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Port, Ports, Rings, Traffic,
@@ -16,6 +17,7 @@ use crate::control::report::{
 use crate::control::{ControlError, Inspect, Request, Watch, Watched};
 use crate::dispatch::{Dispatcher, Totals};
 use crate::events::Events;
+use crate::interface::Interfaces;
 use crate::network::SharedNetwork;
 use crate::port::PortCounters;
 use crate::port::afxdp::{AfXdpPort, QueueStatistics};
@@ -35,9 +37,21 @@ pub(super) struct Inspector {
     pub(super) rules: RuleStore,
     /// The event log's.
     pub(super) buffers: Vec<(String, u64, u64)>,
+    /// Of rules, of which pages are still to be taken.
+    pub(super) listings: Listings,
 }
 
 impl Inspector {
+    pub(super) fn interfaces(&self) -> &Interfaces {
+        &self.layout.interfaces
+    }
+
+    /// The names of the interfaces, in the order of their numbers.
+    pub(super) fn interface_names(&self) -> Vec<String> {
+        let interfaces = self.layout.interfaces.iter();
+        interfaces.map(|(_, interface)| interface.name.clone()).collect()
+    }
+
     pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
@@ -140,12 +154,17 @@ impl Inspect for Inspector {
             Request::Memory => value(self.memory()?),
             Request::Routes(page) => value(self.routes(&page)?),
             Request::Neighbours(page) => value(self.neighbours(&page)?),
+            Request::Flows(page) => value(self.flows(&page)?),
+            Request::TopFlows(top) => value(self.top_flows(&top)?),
+            Request::RuleCounters(page) => value(self.rule_counters(&page)?),
         }
     }
 
     fn watch(&self, watch: Watch) -> Result<Box<dyn Watched>, ControlError> {
         match watch {
             Watch::Events(kinds) => Ok(Box::new(self.events.subscribe(kinds))),
+            Watch::Trace(trace) => Ok(Box::new(self.trace(&trace)?)),
+            Watch::Capture(capture) => Ok(Box::new(self.capture(&capture)?)),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The daemon: a configuration brought to life on this machine's interfaces, until it is stopped or something that it stands on is gone.
 
+mod capture;
+mod filter;
+mod flows;
 mod follow;
 mod inspect;
 mod kernel;
@@ -11,9 +14,11 @@ mod offloads;
 mod packet_thread;
 mod pages;
 mod reopen;
+mod rule_counters;
 mod rules;
 mod saver;
 mod state;
+mod trace;
 mod workers;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -39,6 +44,7 @@ use metrics::Metrics;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
 use packet_thread::PacketThread;
+use rule_counters::Listings;
 use rules::RuleStore;
 use saver::Saver;
 pub use state::StateDirectoryError;
@@ -440,6 +446,7 @@ impl Daemon {
             events: self.told.clone(),
             rules: self.rules.clone(),
             buffers: self.event_log.buffers().to_vec(),
+            listings: Listings::default(),
         }
     }
 

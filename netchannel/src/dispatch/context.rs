@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::core::Core;
 use super::icmp_error::{IcmpError, Undelivered};
-use super::routing::{Departure, Way};
+use super::routing::{Departure, Way, flow_hash};
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces};
 use crate::packet::Packet;
@@ -111,9 +111,7 @@ impl<'a> Context<'a> {
     /// kernel (the destination is the box itself), or it waits until the next hop's address is known and then comes to its channel
     /// again.
     pub fn depart(&mut self, packet: Packet, destination: IpAddr) -> Option<(Packet, Departure)> {
-        let (source_port, destination_port) = packet.headers.ports();
-        let flow_hash = u32::from(source_port).wrapping_mul(0x9e37_79b1) ^ u32::from(destination_port);
-        match self.core.way_to(destination, flow_hash) {
+        match self.core.way_to(destination, flow_hash(&packet.headers)) {
             Way::Open(departure) => self.check(packet, &departure).map(|packet| (packet, departure)),
             Way::Unconfirmed(departure, next_hop) => {
                 self.core.confirm(next_hop, self.now);

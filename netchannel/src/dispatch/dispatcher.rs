@@ -12,13 +12,13 @@ use super::core::{Core, KernelPath, Totals};
 use super::dimensions::Arrival;
 use super::flow_key::PackedKey;
 use super::flow_record::FlowRecorder;
-use super::flow_table::{FlowTable, Sought};
+use super::flow_table::{Flow, FlowTable, Sought};
 use super::observation::Watches;
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::RuleSet;
 use crate::channel::nat::state::{Part, Restored, Saved};
-use crate::channel::{ChannelError, ChannelId, Netchannel, Setup};
+use crate::channel::{ChannelError, ChannelId, Netchannel, SessionEntry, Setup};
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces, PortId};
 use crate::network::NetworkReader;
@@ -528,6 +528,12 @@ impl Dispatcher {
     /// The rules.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// The session of a flow, if its channel translates and knows it.
+    pub fn translation_of(&self, flow: &Flow, now: Time) -> Option<SessionEntry> {
+        let channel = self.channels.get(flow.channel)?;
+        channel.noted_session(flow.note, now).filter(|_| flow.note != 0)
     }
 
     /// The interfaces.

@@ -29,6 +29,7 @@ pub use observation::{
     WatchOptions, Watcher,
 };
 pub use registry::{ChannelCounters, NameTaken, Registry};
+pub(crate) use routing::flow_hash;
 pub use routing::{Departure, Resolve, is_possible_source};
 pub use rule_counters::{RuleCounters, RuleNumber};
 pub use rule_set::{Action, RuleSet, RuleSetBuilder};

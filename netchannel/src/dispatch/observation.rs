@@ -175,10 +175,11 @@ pub struct WatchOptions {
 }
 
 /// Packets that a watch did not see.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Unseen {
     beyond_rate: AtomicU64,
-    lost: AtomicU64,
+    /// By the number of the interface that they came in by; last, of no interface.
+    lost: Box<[AtomicU64]>,
 }
 
 impl Unseen {
@@ -189,7 +190,19 @@ impl Unseen {
 
     /// Packets for which there was no room, because those before were not taken in time.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.iter().map(|lost| lost.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Of these, the packets that came in by an interface.
+    pub fn lost_by(&self, interface: InterfaceId) -> u64 {
+        let lost = self.lost.get(usize::from(interface.0));
+        lost.map_or(0, |lost| lost.load(Ordering::Relaxed))
+    }
+
+    fn lose(&self, interface: Option<InterfaceId>) {
+        let number = interface.map_or(usize::MAX, |interface| interface.0.into());
+        let last = self.lost.len() - 1;
+        self.lost[number.min(last)].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -234,10 +247,13 @@ fn turned((source, destination, source_port, destination_port, protocol): Endpoi
 }
 
 impl Watch {
-    /// Both ends of a watch.
-    pub fn new(options: WatchOptions) -> (Self, Watcher) {
+    /// Both ends of a watch, for a worker with so many interfaces.
+    pub fn new(options: WatchOptions, interfaces: usize) -> (Self, Watcher) {
         let (ring, observations) = RingBuffer::new(options.backlog);
-        let unseen = Arc::new(Unseen::default());
+        let unseen = Arc::new(Unseen {
+            beyond_rate: AtomicU64::new(0),
+            lost: (0..=interfaces).map(|_| AtomicU64::new(0)).collect(),
+        });
         let watcher = Watcher {
             observations,
             unseen: Arc::clone(&unseen),
@@ -292,7 +308,7 @@ impl Watch {
         match self.ring.push(Arc::clone(observation)) {
             Ok(()) => self.left -= 1,
             Err(PushError::Full(_)) => {
-                self.unseen.lost.fetch_add(1, Ordering::Relaxed);
+                self.unseen.lose(observation.interface);
             }
         }
     }

@@ -71,6 +71,12 @@ impl Registry {
         names.zip((0..).map(ChannelId))
     }
 
+    /// The channel with this number.
+    pub(crate) fn get(&self, id: ChannelId) -> Option<&dyn Netchannel> {
+        let entry = self.entries.get(usize::from(id.0))?;
+        Some(entry.channel.as_ref())
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

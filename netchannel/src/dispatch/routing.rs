@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces};
 use crate::network::{Forwarding, InterfaceIndex, MacAddress, Neighbour, NeighbourState, Network, RouteKind};
+use crate::packet::Headers;
 
 /// The way out of the box towards a next hop, complete: good until the network changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +81,12 @@ pub(crate) fn way_to(network: &Network, interfaces: &Interfaces, destination: Ip
         Some(Neighbour { mac: Some(mac), .. }) => Way::Unconfirmed(departure(mac), next_hop),
         _ => Way::Unresolved(next_hop),
     }
+}
+
+/// What chooses among several next hops for a packet's flow.
+pub(crate) fn flow_hash(headers: &Headers) -> u32 {
+    let (source_port, destination_port) = headers.ports();
+    u32::from(source_port).wrapping_mul(0x9e37_79b1) ^ u32::from(destination_port)
 }
 
 /// Whether routers forward packets to this address (RFC 1812 §4.2.2.11 and §5.3.7, RFC 4291 §2.5).

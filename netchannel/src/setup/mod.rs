@@ -2,12 +2,14 @@
 //! XDP program is asked for.
 
 mod channels;
+mod filter;
 mod interest;
 mod layout;
 mod moves;
 mod rules;
 
 pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels, port_schemes};
+pub use filter::packet_filter;
 pub use interest::interest;
 pub use layout::{Device, Layout, layout};
 pub(crate) use moves::stand_in_of;

@@ -206,7 +206,7 @@ fn push(
     }
 }
 
-fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv4Rule<Action> {
+pub(super) fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv4Rule<Action> {
     let mut rule = Rule::any::<Ipv4Dimensions>(priority, action);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
@@ -221,7 +221,7 @@ fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv4Rule<
     rule
 }
 
-fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv6Rule<Action> {
+pub(super) fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv6Rule<Action> {
     let mut rule = Rule::any::<Ipv6Dimensions>(priority, action);
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),

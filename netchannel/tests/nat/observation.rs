@@ -17,15 +17,18 @@ struct Observed {
 
 impl Observed {
     fn of(mut nat: NatBox) -> Self {
-        let (watch, watcher) = Watch::new(WatchOptions {
-            filter: PacketFilter::all(),
-            with_answers: false,
-            only_drops: false,
-            snap_length: 128,
-            per_second: u32::MAX,
-            count: u64::MAX,
-            backlog: 16,
-        });
+        let (watch, watcher) = Watch::new(
+            WatchOptions {
+                filter: PacketFilter::all(),
+                with_answers: false,
+                only_drops: false,
+                snap_length: 128,
+                per_second: u32::MAX,
+                count: u64::MAX,
+                backlog: 16,
+            },
+            3,
+        );
         nat.test.dispatcher.watch(watch).unwrap();
         Self { nat, watcher }
     }

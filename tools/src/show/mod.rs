@@ -1,6 +1,9 @@
 //! `netchannel show`.
 
+mod flows;
+mod listing;
 mod pages;
+mod rules;
 mod text;
 mod watch;
 
@@ -44,6 +47,8 @@ fn once(client: &mut Client, arguments: &Show, out: &mut impl Write) -> Result<(
         What::Pools(which) => pages::pools(client, which, as_json, out)?,
         What::Routes(which) => pages::routes(client, which, as_json, out)?,
         What::Neighbours(which) => pages::neighbours(client, which, as_json, out)?,
+        What::Flows(which) => flows::flows(client, which, as_json, out)?,
+        What::Rules(which) => rules::rules(client, which, as_json, out)?,
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod metrics;
 mod modes;
 mod mtu;
 mod neighbours;
+mod packets;
 mod replay;
 mod restart;
 mod routes;

@@ -1,5 +1,8 @@
 //! A stream, as it comes.
 
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,9 +27,34 @@ pub struct Watching {
     ended: bool,
 }
 
+/// Ends a [`Watching`] from anywhere: it fails with [`ClientError::Ended`] once it has told what had come.
+#[derive(Debug)]
+pub struct WatchEnd(UnixStream);
+
+impl WatchEnd {
+    /// Ends it.
+    pub fn end(&self) {
+        // One that has ended already needs nothing.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 impl Watching {
     pub(super) fn of(client: Client) -> Self {
         Self { client, ended: false }
+    }
+
+    /// What ends it.
+    ///
+    /// # Errors
+    /// If the system has no descriptor to give.
+    pub fn end(&self) -> io::Result<WatchEnd> {
+        self.client.lines.stream().try_clone().map(WatchEnd)
+    }
+
+    /// Whether the next of what is told has come already.
+    pub fn has_next(&self) -> bool {
+        self.client.lines.has_line()
     }
 
     fn told(&mut self) -> Result<Option<Told>, ClientError> {

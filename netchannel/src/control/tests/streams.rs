@@ -11,7 +11,9 @@ impl Inspect for Hub {
     }
 
     fn watch(&self, watch: Watch) -> Result<Box<dyn Watched>, ControlError> {
-        let Watch::Events(kinds) = watch;
+        let Watch::Events(kinds) = watch else {
+            return Err(ControlError::new("only events are told here"));
+        };
         if kinds == Kinds::NONE {
             return Err(ControlError::new("nothing is asked for"));
         }

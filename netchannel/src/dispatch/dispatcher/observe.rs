@@ -175,6 +175,9 @@ impl Dispatcher {
         way.observation.sent = self.queued(watches.snap_length(wanted));
         self.transmit(now);
         way.observation.fate = self.fate(&way);
+        if way.observation.fate == Fate::Dropped(DropReason::TransmitFull) {
+            way.observation.sent.clear();
+        }
         watches.tell(wanted, way.observation);
     }
 

@@ -145,8 +145,8 @@ impl FlowTable {
         self.ipv4.places()
     }
 
-    /// Places of both IP versions.
-    fn places(&self) -> usize {
+    /// Places for flows of both IP versions.
+    pub fn places(&self) -> usize {
         self.ipv4.places() + self.ipv6.places()
     }
 
@@ -256,7 +256,10 @@ impl FlowTable {
     }
 
     /// The flow at a place, from 0 to below [`places`](Self::places), if the present rule set decided it.
-    fn flow_at(&self, place: usize) -> Option<(FlowKey, &Flow)> {
+    ///
+    /// # Panics
+    /// If there is no such place.
+    pub fn flow_at(&self, place: usize) -> Option<(FlowKey, &Flow)> {
         match place.checked_sub(self.ipv4.places()) {
             None => {
                 let found = self.ipv4.at(place, self.generation);

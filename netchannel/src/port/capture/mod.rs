@@ -46,4 +46,4 @@ pub use epoch::Epoch;
 pub use error::CaptureError;
 pub use port::{CaptureCounters, CapturePort};
 pub use reader::{CaptureReader, Packet};
-pub use writer::{CaptureOutput, CaptureWriter};
+pub use writer::{CaptureOutput, CaptureWriter, InterfaceStatistics, PacketRecord};

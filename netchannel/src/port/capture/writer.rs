@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::Block;
@@ -14,6 +15,7 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
+use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
 use pcap_file::{DataLink, PcapError};
 
 use super::epoch::Epoch;
@@ -22,8 +24,38 @@ use crate::time::Time;
 
 /// Value of `if_tsresol` for nanoseconds.
 const NANOSECONDS: u8 = 9;
+/// Value of `epb_flags` for a packet that came in.
+const INBOUND: u32 = 1;
 /// Value of `epb_flags` for a packet that was sent.
 const OUTBOUND: u32 = 2;
+
+/// A packet and what is to be said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketRecord<'a> {
+    /// When, since 1970.
+    pub time: Duration,
+    /// Whether the interface sent it; else it came in.
+    pub is_outbound: bool,
+    /// Its bytes, or the first of them.
+    pub bytes: &'a [u8],
+    /// Its length in bytes.
+    pub original_length: u32,
+    /// Text for whoever reads the file; empty for none.
+    pub comment: &'a str,
+}
+
+/// What was counted on an interface during a capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceStatistics {
+    /// When it began, since 1970.
+    pub start: Duration,
+    /// When it ended.
+    pub end: Duration,
+    /// Packets that were captured.
+    pub captured: u64,
+    /// Packets that came in and should have been captured, but were lost.
+    pub lost: u64,
+}
 
 /// A pcapng file that several ports write to, each under the name of its interface. The handle is cheap to clone.
 #[derive(Clone)]
@@ -131,6 +163,49 @@ impl CaptureOutput {
         shared.write(&Block::EnhancedPacket(block));
     }
 
+    /// Writes a packet of this interface.
+    ///
+    /// # Errors
+    /// If the file can't be written, now or before.
+    pub fn write_record(&self, record: &PacketRecord<'_>) -> Result<(), Arc<CaptureError>> {
+        let flags = if record.is_outbound { OUTBOUND } else { INBOUND };
+        let mut options = Vec::with_capacity(2);
+        if !record.comment.is_empty() {
+            options.push(EnhancedPacketOption::Comment(Cow::Borrowed(record.comment)));
+        }
+        options.push(EnhancedPacketOption::Flags(flags));
+        let block = EnhancedPacketBlock {
+            interface_id: self.interface,
+            timestamp: record.time,
+            original_len: record.original_length,
+            data: Cow::Borrowed(record.bytes),
+            options,
+        };
+        let mut shared = self.shared.borrow_mut();
+        shared.write(&Block::EnhancedPacket(block));
+        shared.state()
+    }
+
+    /// Writes what was counted on this interface.
+    ///
+    /// # Errors
+    /// If the file can't be written, now or before.
+    pub fn write_statistics(&self, statistics: &InterfaceStatistics) -> Result<(), Arc<CaptureError>> {
+        let block = InterfaceStatisticsBlock {
+            interface_id: self.interface,
+            timestamp: in_halves(statistics.end),
+            options: vec![
+                InterfaceStatisticsOption::IsbStartTime(in_halves(statistics.start)),
+                InterfaceStatisticsOption::IsbEndTime(in_halves(statistics.end)),
+                InterfaceStatisticsOption::IsbIfRecv(statistics.captured + statistics.lost),
+                InterfaceStatisticsOption::IsbIfDrop(statistics.lost),
+            ],
+        };
+        let mut shared = self.shared.borrow_mut();
+        shared.write(&Block::InterfaceStatistics(block));
+        shared.state()
+    }
+
     /// Whether all could be written so far.
     pub(super) fn state(&self) -> Result<(), Arc<CaptureError>> {
         self.shared.borrow().state()
@@ -155,6 +230,16 @@ impl Shared {
 
     fn state(&self) -> Result<(), Arc<CaptureError>> {
         self.failed.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Nanoseconds since 1970, to be written as one number in the file's byte order: the upper half stands first, whatever that order is.
+fn in_halves(time: Duration) -> u64 {
+    let nanoseconds = time.as_nanos() as u64;
+    if cfg!(target_endian = "little") {
+        nanoseconds.rotate_left(32)
+    } else {
+        nanoseconds
     }
 }
 
