@@ -78,6 +78,16 @@ fn nat_state() {
 }
 
 #[test]
+fn rules_iptables() {
+    run(targets::rules_iptables, "rules_iptables", 1_000);
+}
+
+#[test]
+fn rules_nftables() {
+    run(targets::rules_nftables, "rules_nftables", 1_000);
+}
+
+#[test]
 fn icmp_errors() {
     run(targets::icmp_errors, "icmp_errors", 10_000);
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod import;
 mod monitor;
 mod nat;
 mod network;

@@ -7,9 +7,11 @@ mod icmp_errors;
 mod nat_state;
 mod packets;
 mod parser;
+mod rule_imports;
 mod translator;
 
 pub use icmp_errors::icmp_errors;
 pub use nat_state::nat_state;
 pub use parser::parser;
+pub use rule_imports::{rules_iptables, rules_nftables};
 pub use translator::translator;

@@ -14,6 +14,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// What was left out, because rules can't say it.
     pub left_out: Vec<Problem>,
+    /// The channels that the rules lead to and a configuration needs, as its text; empty for formats that do not say what channels do.
+    pub channels: String,
 }
 
 impl From<(RuleList, Vec<Problem>)> for Loaded {
@@ -22,6 +24,7 @@ impl From<(RuleList, Vec<Problem>)> for Loaded {
             rules,
             warnings,
             left_out: Vec::new(),
+            channels: String::new(),
         }
     }
 }

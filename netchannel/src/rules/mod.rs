@@ -4,14 +4,18 @@
 //! was written in is in [`check`]; [`RuleBox`]es are what classifiers take.
 
 mod boxes;
+mod chains;
 mod check;
 pub mod classbench;
 mod difference;
+pub mod explain;
 mod files;
 mod format;
+pub mod iptables;
 pub mod json;
 mod list;
 mod loaded;
+pub mod nftables;
 pub(crate) mod notation;
 #[cfg(test)]
 pub(crate) mod random;
@@ -21,6 +25,7 @@ pub mod text;
 mod values;
 
 pub use boxes::{MAX_RULE_BOXES, MAX_TOTAL_BOXES, RuleBox};
+pub use chains::{ImportOptions, RouteError, WayOut};
 pub(crate) use check::TOO_OPEN;
 pub use check::{Families, Fault, MAX_COMMENT, Names, Part, check};
 pub use difference::{Difference, difference};

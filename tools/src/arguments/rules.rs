@@ -6,6 +6,8 @@ use clap::{Args, Subcommand};
 use netchannel::control::DEFAULT_SOCKET;
 use netchannel::rules::Format;
 
+use super::import::ImportArguments;
+
 const CHECK_EXAMPLES: &str = "\
 For each file, prints what it holds, or everything that is wrong with it: file, line, column, what was found and what
 was expected. With --config, rules may name only the channels and interfaces of that configuration. Exits with 3 if a
@@ -17,11 +19,14 @@ Examples:
   generate-rules | netchannel rules check -";
 
 const CONVERT_EXAMPLES: &str = "\
-Formats are native, json and classbench. Rules that a format can't say are refused, each with its place and reason, and
+Formats are native, json and classbench; iptables (what iptables-save and ip6tables-save print) and nftables (what
+nft -j list ruleset prints) are read, not written, see docs/import.md. Rules that a format can't say are refused, each with its place and reason, and
 nothing is written; with --lenient they are left out and listed on standard error. ClassBench's format has no channels:
 --channel names that of all rules that are read from it, and the channels of those that are written are left out.
 
 Examples:
+  iptables-save | netchannel rules convert - --route default=wan0 --channels nat.toml --to native -o site.rules
+  nft -j list ruleset | netchannel rules convert - --lenient --accept routed --to native
   netchannel rules convert acl.classbench --channel internet --to native -o acl.rules
   netchannel rules convert site.rules --to json | jq '.rules[] | select(.channel == \"drop\")'
   jq '.rules |= map(select(.comment != \"old\"))' site.json | netchannel rules convert - --to native";
@@ -76,13 +81,16 @@ pub(crate) struct CheckRules {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// The format of the files: native, json or classbench [default: what each looks like]
+    /// The format of the files: native, json, classbench, iptables or nftables [default: what each looks like]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
     /// Leave out what rules can't say, and list it.
     #[arg(long)]
     pub(crate) lenient: bool,
+
+    #[command(flatten)]
+    pub(crate) import: ImportArguments,
 }
 
 #[derive(Debug, Args)]
@@ -91,13 +99,20 @@ pub(crate) struct ConvertRules {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// Its format: native, json or classbench [default: what it looks like]
+    /// Its format: native, json, classbench, iptables or nftables [default: what it looks like]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) from: Option<Format>,
 
     /// The channel of the rules, where their format has no channels.
     #[arg(long, value_name = "NAME", default_value = "drop")]
     pub(crate) channel: String,
+
+    #[command(flatten)]
+    pub(crate) import: ImportArguments,
+
+    /// Where the channels go that imported rules lead to, as text for a configuration [default: standard error]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) channels: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) target: Target,
@@ -155,7 +170,7 @@ pub(crate) struct DiffRules {
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
 
-    /// The format of both: native, json or classbench [default: what each looks like]
+    /// The format of both: native, json, classbench, iptables or nftables [default: what each looks like]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 

@@ -6,6 +6,8 @@ use clap::{Args, Subcommand};
 use netchannel::control::DEFAULT_SOCKET;
 use netchannel::rules::Format;
 
+use super::import::ImportArguments;
+
 const LOAD_EXAMPLES: &str = "\
 All rules of the file take the place of all rules in force at one instant, or nothing changes: a packet meets the rules
 of before or those of after, and every flow is decided anew. Rules that stay keep their numbers and counters. What is
@@ -125,6 +127,9 @@ pub(crate) struct Load {
     /// Leave out what rules can't say, and list it.
     #[arg(long)]
     pub(crate) lenient: bool,
+
+    #[command(flatten)]
+    pub(crate) import: ImportArguments,
 
     #[command(flatten)]
     pub(crate) changing: Changing,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::Context;
 use netchannel::rules::{Names, Options, RuleList};
 
 use super::{files, running};
@@ -17,6 +18,7 @@ pub(super) fn check(arguments: &CheckRules) -> Result<(), Failure> {
     let options = Options {
         format: arguments.format,
         lenient: arguments.lenient,
+        import: arguments.import.options(),
         ..Options::default()
     };
     let mut refused = Vec::new();
@@ -50,9 +52,24 @@ pub(super) fn convert(arguments: &ConvertRules) -> Result<(), Failure> {
         format: arguments.from,
         lenient: arguments.target.lenient,
         channel: Some(arguments.channel.as_str().into()),
+        import: arguments.import.options(),
     };
-    let rules = files::read(&arguments.file, &options).map_err(|error| Failure::Refused(vec![error]))?;
-    write(&rules, &arguments.target)
+    let read = files::read_with_channels(&arguments.file, &options);
+    let (rules, channels) = read.map_err(|error| Failure::Refused(vec![error]))?;
+    write(&rules, &arguments.target)?;
+    match &arguments.channels {
+        Some(file) => {
+            std::fs::write(file, channels)
+                .with_context(|| format!("{}: can not be written", file.display()))?;
+        }
+        None if !channels.is_empty() => {
+            log::info!(
+                "the rules lead to channels that the configuration needs (--channels writes them to a file):\n{channels}"
+            );
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 pub(super) fn export(arguments: &ExportRules) -> Result<(), Failure> {

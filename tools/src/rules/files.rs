@@ -16,6 +16,11 @@ const LARGE: u64 = 4 << 20;
 
 /// Reads a file, and tells its warnings and what was left out.
 pub(super) fn read(file: &Path, options: &Options) -> Result<RuleList, ConfigError> {
+    read_with_channels(file, options).map(|(rules, _)| rules)
+}
+
+/// The same, and the text of the channels that the rules need.
+pub(super) fn read_with_channels(file: &Path, options: &Options) -> Result<(RuleList, String), ConfigError> {
     let mut progress = Progress::new();
     if let Ok(metadata) = fs::metadata(file)
         && metadata.len() >= LARGE
@@ -32,12 +37,13 @@ pub(super) fn read(file: &Path, options: &Options) -> Result<RuleList, ConfigErr
         rules,
         warnings,
         left_out,
+        channels,
     } = loaded?;
     for warning in &warnings {
         log::warn!("{warning}");
     }
     tell_left_out(&left_out);
-    Ok(rules)
+    Ok((rules, channels))
 }
 
 /// Tells what rules or a format could not say.
@@ -56,6 +62,7 @@ pub(super) fn write(list: &RuleList, format: Format, lenient: bool, output: &Pat
     let content = |out: &mut dyn Write| -> Result<(), Failure> {
         let left_out = rules::write(list, format, lenient, out).map_err(|error| match error {
             WriteError::Refused(error) => Failure::Refused(vec![error]),
+            WriteError::NotWritten(_) => Failure::Usage(format!("--to: {error}")),
             WriteError::Output(error) => error.into(),
         })?;
         tell_left_out(&left_out);

@@ -45,6 +45,7 @@ fn load(arguments: &Load) -> Result<(), Failure> {
         format: arguments.format,
         lenient: arguments.lenient,
         channel: Some(arguments.channel.as_str().into()),
+        import: arguments.import.options(),
     };
     let file = &arguments.file;
     let name = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
@@ -93,7 +94,13 @@ fn as_it_is(file: &Path, format: Option<Format>) -> Option<String> {
     }
     let text = std::fs::read_to_string(file).ok()?;
     let includes = text.lines().any(|line| line.trim_start().starts_with("include"));
-    (!includes).then_some(text)
+    // Other formats may have that name too.
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let is_other = lines.next().is_some_and(|line| line.starts_with(['*', '@']));
+    (!includes && !is_other).then_some(text)
 }
 
 /// Sends a text; the number of the load that it is now.
