@@ -7,6 +7,7 @@ mod network;
 mod packets;
 mod rules;
 mod running_rules;
+mod top;
 mod workload;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub(crate) use network::{ShowNeighbours, ShowRoutes};
 pub(crate) use packets::{Capture, ShowFlows, ShowRules, Trace};
 pub(crate) use rules::{CheckRules, ConvertRules, DiffRules, ExportRules, RuleFiles, Target};
 pub(crate) use running_rules::{Add, Changing, Del, Load, Replace, Running, RunningRules};
+pub(crate) use top::Top;
 pub(crate) use workload::{
     Bench, BenchCommand, Classify, Format, Generate, Input, Match, Rules, RulesCommand,
 };
@@ -148,6 +150,9 @@ pub(crate) enum Command {
     Capture(Capture),
     /// Delete mappings, or tell who had an external address and port.
     Nat(Nat),
+    /// Watch a running netchannel on the whole screen: ports, workers, flows, inside hosts, drops.
+    #[command(after_help = top::EXAMPLES)]
+    Top(Top),
     /// Tell what happens while it happens.
     #[command(after_help = monitor::EXAMPLES)]
     Monitor(Monitor),

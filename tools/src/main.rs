@@ -14,6 +14,7 @@ mod run;
 mod show;
 mod signals;
 mod table;
+mod top;
 mod trace;
 mod units;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
         Command::Show(show) => show::show(&show),
+        Command::Top(top) => top::top(&top),
         Command::Monitor(monitor) => monitor::monitor(&monitor),
         Command::Trace(trace) => trace::trace(&trace),
         Command::Capture(capture) => capture::capture(&capture),

@@ -52,7 +52,6 @@ pub(super) fn read(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::{Config, ConfigError};
 
     fn parse(listen: &str) -> Result<Config, ConfigError> {

@@ -26,5 +26,6 @@ mod running;
 mod site;
 mod starting;
 mod tcp;
+mod top;
 mod udp;
 mod watching;
