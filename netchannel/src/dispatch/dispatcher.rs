@@ -384,7 +384,7 @@ impl Dispatcher {
     pub fn tick(&mut self, now: Time) {
         self.settle(now);
         if self.core.flows.needs_sweep() {
-            self.core.flows.sweep(SWEPT_BUCKETS);
+            self.core.flows.sweep(SWEPT_BUCKETS, now);
         }
         self.end_watches();
         for entry in self.channels.entries() {

@@ -8,6 +8,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::flow_key::FlowKey;
 use super::flow_table::Flow;
+use super::rule_counters::RuleNumber;
 use crate::channel::ChannelId;
 use crate::events::{Kind, Wanted};
 use crate::time::Time;
@@ -19,6 +20,8 @@ pub struct FlowRecord {
     pub time: Time,
     /// Which flow.
     pub key: FlowKey,
+    /// The rule that decided it.
+    pub rule: RuleNumber,
     /// The channel of its packets.
     pub channel: ChannelId,
     /// If it closed, why and after what.
@@ -88,11 +91,12 @@ impl FlowRecorder {
     }
 
     /// Tells of a flow that opened. Asked for with [`is_wanted`](Self::is_wanted).
-    pub fn opened(&mut self, key: FlowKey, channel: ChannelId, now: Time) {
+    pub fn opened(&mut self, key: FlowKey, flow: &Flow, now: Time) {
         self.put(FlowRecord {
             time: now,
             key,
-            channel,
+            rule: flow.rule,
+            channel: flow.channel,
             closed: None,
         });
     }
@@ -102,6 +106,7 @@ impl FlowRecorder {
         self.put(FlowRecord {
             time: now,
             key,
+            rule: flow.rule,
             channel: flow.channel,
             closed: Some(FlowClosed {
                 reason,

@@ -6,7 +6,7 @@ use super::{AT_ONCE, Now};
 use crate::channel::ChannelId;
 use crate::channel::nat;
 use crate::config::{Config, RESERVED_CHANNELS};
-use crate::dispatch::{FlowRecord, FlowRecording};
+use crate::dispatch::{FlowRecord, FlowRecording, RuleNumber};
 use crate::events::{ClosedFlow, Events, Flow, Kind, What};
 use crate::interface::InterfaceId;
 
@@ -70,6 +70,7 @@ impl Flows {
             source_port: record.key.source_port,
             destination_port: record.key.destination_port,
             channel: self.channel(record.channel),
+            rule: Some(record.rule.0).filter(|_| record.rule != RuleNumber::NONE),
         };
         match record.closed {
             None => What::FlowOpened(flow),

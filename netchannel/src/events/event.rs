@@ -112,6 +112,9 @@ pub struct Flow {
     pub destination_port: u16,
     /// The channel that its packets go to.
     pub channel: String,
+    /// Number of the rule that decided so, if one of the configured did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
 }
 
 /// A flow that was forgotten.

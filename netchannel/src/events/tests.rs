@@ -156,6 +156,7 @@ fn events_are_as_documented_in_json() {
         source_port: 5000,
         destination_port: 53,
         channel: "internet".to_owned(),
+        rule: Some(7),
     };
     check(
         What::FlowClosed(ClosedFlow {
@@ -164,6 +165,6 @@ fn events_are_as_documented_in_json() {
             bytes: 120,
             reason: "replaced".to_owned(),
         }),
-        r#"{"time":"2026-05-03T03:09:37.042Z","event":"flow-closed","interface":"lan0","source":"10.0.0.2","destination":"192.0.2.9","protocol":17,"source_port":5000,"destination_port":53,"channel":"internet","packets":2,"bytes":120,"reason":"replaced"}"#,
+        r#"{"time":"2026-05-03T03:09:37.042Z","event":"flow-closed","interface":"lan0","source":"10.0.0.2","destination":"192.0.2.9","protocol":17,"source_port":5000,"destination_port":53,"channel":"internet","rule":7,"packets":2,"bytes":120,"reason":"replaced"}"#,
     );
 }

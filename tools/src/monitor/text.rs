@@ -80,8 +80,9 @@ fn flow(flow: &Flow) -> String {
         0 => address.to_string(),
         port => std::net::SocketAddr::new(address, port).to_string(),
     };
+    let rule = flow.rule.map_or(String::new(), |rule| format!(" by rule {rule}"));
     format!(
-        "{protocol} {} > {} on {} to {}",
+        "{protocol} {} > {} on {} to {}{rule}",
         end(flow.source, flow.source_port),
         end(flow.destination, flow.destination_port),
         flow.interface,

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::tests::key;
 use super::*;
-use crate::dispatch::RuleCounters;
+use crate::dispatch::{CloseReason, FlowClosed, FlowRecord, RuleCounters, flow_recording};
+use crate::events::{Events, Kinds};
 use crate::time::Time;
 
 const RULES: u32 = 5;
@@ -111,7 +112,7 @@ proptest! {
                     counted.table.invalidate();
                     prop_assert!(!counted.table.is_swept(counted.table.generation()));
                 }
-                Step::Sweep { buckets } => counted.table.sweep(buckets),
+                Step::Sweep { buckets } => counted.table.sweep(buckets, counted.now),
                 Step::Census { places } => {
                     if counted.table.take_census(census, places).unwrap() {
                         let read = counted.read(census);
@@ -131,7 +132,7 @@ proptest! {
         counted.table.invalidate();
         let generation = counted.table.generation();
         while !counted.table.is_swept(generation) {
-            counted.table.sweep(1);
+            counted.table.sweep(1, counted.now);
         }
         prop_assert!(counted.table.is_empty() && !counted.table.needs_sweep());
         prop_assert_eq!(counted.read(census), counted.model);
@@ -148,19 +149,47 @@ fn a_sweep_takes_away_what_former_rules_decided_and_nothing_else() {
     counted.table.invalidate();
     let first = counted.table.generation();
     counted.packet(3, 100);
-    counted.table.sweep(3);
+    counted.table.sweep(3, counted.now);
     // Further rules come in the middle of a sweep, which goes on.
     counted.table.invalidate();
     let second = counted.table.generation();
     counted.packet(4, 100);
     let buckets = 2 * counted.table.capacity() / set::WAYS;
-    counted.table.sweep(buckets - 3);
+    counted.table.sweep(buckets - 3, counted.now);
     assert!(counted.table.is_swept(first) && !counted.table.is_swept(second));
-    counted.table.sweep(3);
+    counted.table.sweep(3, counted.now);
     assert!(counted.table.is_swept(second));
     assert_eq!(counted.table.len(), 1);
     let found = counted.table.seek(PackedKey::from(&key(4)));
     assert!(counted.table.find(&found).is_some());
+}
+
+#[test]
+fn whoever_watches_is_told_of_flows_that_are_swept_away() {
+    let events = Events::new();
+    let watching = events.subscribe(Kinds::ALL);
+    let (recorder, recording) = flow_recording(events.wanted(), 64);
+    let mut counted = Counted::new();
+    counted.table.record(recorder);
+    for flow in [1, 2, 2] {
+        counted.packet(flow, 100);
+    }
+    counted.table.invalidate();
+    counted.table.sweep(usize::MAX, counted.now);
+    let mut told: Vec<FlowRecord> = recording.collect();
+    let ended = told.split_off(2);
+    assert!(told.iter().all(|record| record.closed.is_none()));
+    let mut ended: Vec<_> = ended.iter().map(|record| (record.rule, record.closed)).collect();
+    ended.sort_by_key(|(rule, _)| *rule);
+    let closed = |packets| {
+        Some(FlowClosed {
+            reason: CloseReason::Rules,
+            packets,
+            bytes: 100 * packets,
+        })
+    };
+    assert_eq!(ended, [(RuleNumber(2), closed(1)), (RuleNumber(3), closed(2))]);
+    drop(watching);
 }
 
 #[test]
@@ -169,7 +198,7 @@ fn a_rule_number_starts_again_at_nothing() {
     counted.packet(0, 100);
     let rule = RuleNumber(1);
     counted.table.invalidate();
-    counted.table.sweep(usize::MAX);
+    counted.table.sweep(usize::MAX, counted.now);
     let census = counted.table.begin_census();
     assert!(counted.table.take_census(census, usize::MAX / 2).unwrap());
     assert_eq!(counted.read(census)[&rule].packets, 1);

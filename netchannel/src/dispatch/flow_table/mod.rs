@@ -218,7 +218,7 @@ impl FlowTable {
         let (generation, ledger) = (self.generation, &mut self.ledger);
         let mut recorder = self.recorder.as_mut().filter(|recorder| recorder.is_wanted());
         if let Some(recorder) = &mut recorder {
-            recorder.opened(sought.key.unpack(), channel, now);
+            recorder.opened(sought.key.unpack(), &flow, now);
         }
         match sought.key {
             PackedKey::V4(key) => {

@@ -192,8 +192,14 @@ impl<K: Copy + PartialEq + FromZeros> Set<K> {
         (entry.generation == generation).then_some((&entry.key, &entry.flow))
     }
 
-    /// Closes the flows of a bucket that another rule set decided.
-    pub(super) fn sweep(&mut self, bucket: usize, generation: u32, ledger: &mut Ledger) {
+    /// Closes the flows of a bucket that another rule set decided, and tells `closed` of each.
+    pub(super) fn sweep(
+        &mut self,
+        bucket: usize,
+        generation: u32,
+        ledger: &mut Ledger,
+        mut closed: impl FnMut(&K, &Flow),
+    ) {
         let tags = &mut self.tags[bucket];
         if *tags == [0; WAYS] {
             return;
@@ -203,6 +209,7 @@ impl<K: Copy + PartialEq + FromZeros> Set<K> {
             let entry = &mut self.entries[place];
             if *tag != 0 && entry.generation != generation {
                 ledger.close(self.first_place + place, &entry.flow);
+                closed(&entry.key, &entry.flow);
                 *tag = 0;
                 entry.generation = 0;
                 entry.stamp = entry.stamp.wrapping_add(1);

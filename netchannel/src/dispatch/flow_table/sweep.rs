@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::FlowTable;
+use super::{Flow, FlowTable};
+use crate::dispatch::flow_key::{FlowKey, Ipv4Key, Ipv6Key};
+use crate::dispatch::flow_record::CloseReason;
+use crate::time::Time;
 
 /// How far the table has been swept. It is swept in circles: what a rule set has left is gone when the sweep has come round once.
 #[derive(Debug)]
@@ -54,7 +57,14 @@ impl FlowTable {
     }
 
     /// Closes the flows of so many buckets that a former rule set decided.
-    pub(crate) fn sweep(&mut self, buckets: usize) {
+    pub(crate) fn sweep(&mut self, buckets: usize, now: Time) {
+        let mut recorder = self.recorder.as_mut().filter(|recorder| recorder.is_wanted());
+        let mut closed = |key: FlowKey, flow: &Flow| {
+            if let Some(recorder) = &mut recorder {
+                recorder.closed(key, flow, CloseReason::Rules, now);
+            }
+        };
+        let (generation, ledger) = (self.generation, &mut self.ledger);
         let all = (self.ipv4.buckets() + self.ipv6.buckets()) as u64;
         for _ in 0..buckets {
             if self.sweep.pending.is_empty() {
@@ -62,8 +72,14 @@ impl FlowTable {
             }
             let bucket = (self.sweep.buckets % all) as usize;
             match bucket.checked_sub(self.ipv4.buckets()) {
-                None => self.ipv4.sweep(bucket, self.generation, &mut self.ledger),
-                Some(bucket) => self.ipv6.sweep(bucket, self.generation, &mut self.ledger),
+                None => {
+                    let closed = |key: &Ipv4Key, flow: &Flow| closed(key.unpack(), flow);
+                    self.ipv4.sweep(bucket, generation, ledger, closed);
+                }
+                Some(bucket) => {
+                    let closed = |key: &Ipv6Key, flow: &Flow| closed(key.unpack(), flow);
+                    self.ipv6.sweep(bucket, generation, ledger, closed);
+                }
             }
             self.sweep.buckets += 1;
             while let Some(&(generation, until)) = self.sweep.pending.front()
