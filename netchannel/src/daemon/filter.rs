@@ -57,13 +57,13 @@ fn example(key: &FlowKey) -> Headers {
 
 impl Inspector {
     pub(super) fn packet_filter(&self, text: &str) -> Result<PacketFilter, ControlError> {
-        let rule = parse_match(text, &self.rules.running().list)
+        let rule = parse_match(text, &self.rules.running().sets)
             .map_err(|error| ControlError::new(error.to_string()))?;
         self.compile(&rule)
     }
 
     pub(super) fn flow_filter(&self, text: &str) -> Result<FlowFilter, ControlError> {
-        let rule = parse_match(text, &self.rules.running().list)
+        let rule = parse_match(text, &self.rules.running().sets)
             .map_err(|error| ControlError::new(error.to_string()))?;
         let fragment = dimension::FRAGMENT - dimension::FIVE_TUPLE;
         let of_packets = rule

@@ -32,7 +32,7 @@ use crate::event_log::{EventLog, LogError, Reopener};
 use crate::events::{Events, Kind, What};
 use crate::network::{Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork};
 use crate::port::afxdp::AfXdpError;
-use crate::rules::RuleList;
+use crate::rules::Rule;
 use crate::setup::{self, Claim, CustomChannels, Device, Layout, RuleCompiler, SetupError};
 use crate::time::Clock;
 use crate::worker::{self, Handle};
@@ -224,7 +224,7 @@ impl Daemon {
         let present: Vec<Claim> = claims.iter().filter(|claim| claim.is_there()).cloned().collect();
         let compiler = RuleCompiler::new(&config, channels.ids(), &present);
         let numbered = (0..).map(RuleNumber).zip(config.rules.iter());
-        let rule_set = compiler.compile(numbered)?;
+        let (rule_set, placed) = compiler.compile(numbered)?;
         warn_of_kernel_ports(&config);
         let state = StateFiles::open(&config)?;
         let pins = Pins::new(&config.state.pins);
@@ -260,7 +260,8 @@ impl Daemon {
         let announce = {
             let config = config.clone();
             let (network, xdp) = (network.clone(), Arc::clone(&xdp));
-            move |rules: &RuleList, layout: &Layout, claims: &[Claim]| {
+            move |rules: &[Arc<Rule>], layout: &Layout, claims: &[Claim]| {
+                let rules = rules.iter().map(|rule| &**rule);
                 let interest = setup::interest(&config, rules, layout, &network.load().links, claims);
                 lock(&xdp).set_interest(&interest)
             }
@@ -272,6 +273,7 @@ impl Daemon {
                 worker: worker.handle().clone(),
                 clock,
                 compiler,
+                placed,
                 layout: layout.clone(),
                 claims: present,
                 handover,

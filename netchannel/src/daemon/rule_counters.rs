@@ -96,15 +96,14 @@ impl Inspector {
 
     fn begin_listing(&self, page: &RulePage) -> Result<Arc<Listing>, ControlError> {
         let running = self.rules.running();
-        let list = &running.list;
         let count = self.count_rules(&running.numbers)?;
-        let mut order: Vec<u32> = (0..list.len() as u32).collect();
+        let mut order: Vec<u32> = (0..running.rules.len() as u32).collect();
         let counted = |&place: &u32| &count.rules[place as usize];
         if page.only_unused {
             order.retain(|place| counted(place).packets == 0);
         }
         match page.by {
-            RuleOrder::Priority => order.sort_by_key(|&place| list.rules[place as usize].priority),
+            RuleOrder::Priority => order.sort_by_key(|&place| running.rules[place as usize].priority),
             RuleOrder::Packets => order.sort_by_key(|place| Reverse(counted(place).packets)),
             RuleOrder::Bytes => order.sort_by_key(|place| Reverse(counted(place).bytes)),
             RuleOrder::Recent => order.sort_by_key(|place| Reverse(counted(place).last_hit)),
@@ -175,7 +174,7 @@ impl Inspector {
 
 impl Listing {
     fn report(&self, place: usize) -> CountedRule {
-        let rule = &self.running.list.rules[place];
+        let rule = &self.running.rules[place];
         CountedRule {
             number: self.running.numbers[place].0,
             priority: rule.priority,

@@ -70,7 +70,7 @@ impl Scene {
     fn rule_text(&self, number: RuleNumber) -> Option<String> {
         let running = self.rules.running();
         let place = running.place_of(number)?;
-        running.list.rules.get(place).map(rule_text)
+        running.rules.get(place).map(|rule| rule_text(rule))
     }
 
     /// The configured rule that decided a packet, if one did.

@@ -7,6 +7,8 @@ pub use observe::TooManyWatches;
 use std::io;
 use std::time::Duration;
 
+use classifier::InsertError;
+
 use super::context::Context;
 use super::core::{Core, KernelPath, Totals};
 use super::dimensions::Arrival;
@@ -16,7 +18,7 @@ use super::flow_table::{Flow, FlowTable, Sought};
 use super::observation::Watches;
 use super::registry::Registry;
 use super::routing::Resolve;
-use super::rule_set::RuleSet;
+use super::rule_set::{BoxId, OwnedBox, RuleSet, RuleSetBuilder};
 use crate::channel::nat::state::{Part, Restored, Saved};
 use crate::channel::{ChannelError, ChannelId, Netchannel, SessionEntry, Setup};
 use crate::drop_reason::DropReason;
@@ -434,6 +436,22 @@ impl Dispatcher {
     /// Has it tell of flows that open and close, while somebody watches.
     pub fn record_flows(&mut self, recorder: FlowRecorder) {
         self.core.flows.record(recorder);
+    }
+
+    /// Changes the rules: adds boxes, each behind those of its priority, and takes others out. Every flow is decided anew with its next
+    /// packet.
+    ///
+    /// # Errors
+    /// See [`InsertError`]; nothing has changed then.
+    pub fn change_rules(
+        &mut self,
+        add: RuleSetBuilder,
+        remove: &[BoxId],
+    ) -> Result<Vec<OwnedBox>, InsertError> {
+        let placed = self.rules.change(add, remove)?;
+        self.core.flows.reserve_rules(self.rules.rule_numbers());
+        self.core.flows.invalidate();
+        Ok(placed)
     }
 
     /// Reads from a channel's user side.

@@ -32,5 +32,5 @@ pub use registry::{ChannelCounters, NameTaken, Registry};
 pub(crate) use routing::flow_hash;
 pub use routing::{Departure, Resolve, is_possible_source};
 pub use rule_counters::{RuleCounters, RuleNumber};
-pub use rule_set::{Action, RuleSet, RuleSetBuilder};
+pub use rule_set::{Action, BoxId, OwnedBox, RuleSet, RuleSetBuilder};
 pub use tcp_flags::{TCP_FLAGS, tcp_flags_in_key, tcp_flags_ranges};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use classifier::live::Writer;
 use classifier::tuple::Tuple;
-use classifier::{Classifier, InsertError, Lookup, Rule};
+use classifier::{Classifier, InsertError, Lookup, Rule, RuleId};
 
 use super::dimensions::{Arrival, DIMENSIONS, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule};
 use super::rule_counters::RuleNumber;
@@ -44,55 +44,137 @@ pub struct RuleSet {
     rule_numbers: usize,
 }
 
-/// Rules that become a [`RuleSet`] all at once, which is faster than one at a time: the classifier chooses its tables for all of them.
+/// One of the classifiers of a rule set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Table {
+    Ipv4,
+    Ipv6,
+    Answers,
+}
+
+/// A box that is in a rule set, to be taken out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BoxId {
+    table: Table,
+    id: RuleId,
+}
+
+/// Which box was made for which rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnedBox {
+    /// The rule; [`RuleNumber::NONE`] for what is no rule's.
+    pub owner: RuleNumber,
+    /// The box.
+    pub id: BoxId,
+}
+
+/// Boxes of one classifier, each with the rule that it is made for.
+#[derive(Debug)]
+struct Boxes<W, const D: usize> {
+    rules: Vec<Rule<W, D, Action>>,
+    owners: Vec<RuleNumber>,
+}
+
+impl<W, const D: usize> Default for Boxes<W, D> {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            owners: Vec::new(),
+        }
+    }
+}
+
+impl<W, const D: usize> Boxes<W, D> {
+    fn push(&mut self, rule: Rule<W, D, Action>, owner: RuleNumber) {
+        self.rules.push(rule);
+        self.owners.push(owner);
+    }
+
+    fn append(&mut self, more: &mut Self) {
+        self.rules.append(&mut more.rules);
+        self.owners.append(&mut more.owners);
+    }
+
+    /// Numbers of rules are below this.
+    fn numbers(&self) -> usize {
+        let numbers = self.rules.iter().map(|rule| match rule.action.rule {
+            RuleNumber::NONE => 0,
+            RuleNumber(number) => number as usize + 1,
+        });
+        numbers.max().unwrap_or(0)
+    }
+}
+
+/// Boxes that go into a [`RuleSet`] together: as a set of their own, which is faster than one at a time, for the classifier chooses its
+/// tables for all of them; or behind those of a set that is there.
 #[derive(Debug, Default)]
 pub struct RuleSetBuilder {
-    ipv4: Vec<Ipv4Rule<Action>>,
-    ipv6: Vec<Ipv6Rule<Action>>,
-    answers: Vec<Ipv4Rule<Action>>,
+    ipv4: Boxes<u32, DIMENSIONS>,
+    ipv6: Boxes<u128, DIMENSIONS>,
+    answers: Boxes<u32, DIMENSIONS>,
 }
 
 impl RuleSetBuilder {
-    /// As [`RuleSet::insert_ipv4`].
-    pub fn push_ipv4(&mut self, rule: Ipv4Rule<Action>) {
-        self.ipv4.push(rule);
+    /// As [`RuleSet::insert_ipv4`]; `owner` is the rule that the box is made for.
+    pub fn push_ipv4(&mut self, rule: Ipv4Rule<Action>, owner: RuleNumber) {
+        self.ipv4.push(rule, owner);
     }
 
     /// As [`RuleSet::insert_ipv6`].
-    pub fn push_ipv6(&mut self, rule: Ipv6Rule<Action>) {
-        self.ipv6.push(rule);
+    pub fn push_ipv6(&mut self, rule: Ipv6Rule<Action>, owner: RuleNumber) {
+        self.ipv6.push(rule, owner);
     }
 
     /// As [`RuleSet::insert_answer`].
-    pub fn push_answer(&mut self, rule: Ipv4Rule<Action>) {
-        self.answers.push(rule);
+    pub fn push_answer(&mut self, rule: Ipv4Rule<Action>, owner: RuleNumber) {
+        self.answers.push(rule, owner);
     }
 
-    /// Adds another one's rules behind these.
+    /// Adds another one's boxes behind these.
     pub fn append(&mut self, mut more: Self) {
         self.ipv4.append(&mut more.ipv4);
         self.ipv6.append(&mut more.ipv6);
         self.answers.append(&mut more.answers);
     }
 
-    /// Makes the set; what no rule matches goes to `otherwise`.
+    /// How many boxes there are.
+    pub fn len(&self) -> usize {
+        self.ipv4.rules.len() + self.ipv6.rules.len() + self.answers.rules.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn numbers(&self) -> usize {
+        let numbers = self.ipv4.numbers().max(self.ipv6.numbers());
+        numbers.max(self.answers.numbers())
+    }
+
+    /// Makes the set; what no rule matches goes to `otherwise`. Tells where the boxes are.
     ///
     /// # Errors
     /// See [`InsertError`].
-    pub fn build(self, otherwise: ChannelId) -> Result<RuleSet, InsertError> {
-        let numbers = |action: &Action| match action.rule {
-            RuleNumber::NONE => 0,
-            RuleNumber(number) => number as usize + 1,
+    pub fn build(self, otherwise: ChannelId) -> Result<(RuleSet, Vec<OwnedBox>), InsertError> {
+        let mut set = RuleSet::new(otherwise);
+        set.rule_numbers = self.numbers();
+        let mut placed = Vec::with_capacity(self.len());
+        let mut place = |table, owners: Vec<RuleNumber>, ids: Vec<RuleId>| {
+            let owned = owners.into_iter().zip(ids).map(|(owner, id)| OwnedBox {
+                owner,
+                id: BoxId { table, id },
+            });
+            placed.extend(owned);
         };
-        let of_ipv4 = self.ipv4.iter().chain(&self.answers);
-        let of_ipv4 = of_ipv4.map(|rule| numbers(&rule.action)).max();
-        let of_ipv6 = self.ipv6.iter().map(|rule| numbers(&rule.action)).max();
-        let mut rules = RuleSet::new(otherwise);
-        rules.rule_numbers = of_ipv4.max(of_ipv6).unwrap_or(0);
-        rules.ipv4.replace(self.ipv4)?;
-        rules.ipv6.replace(self.ipv6)?;
-        rules.answers.replace(self.answers)?;
-        Ok(rules)
+        place(Table::Ipv4, self.ipv4.owners, set.ipv4.replace(self.ipv4.rules)?);
+        place(Table::Ipv6, self.ipv6.owners, set.ipv6.replace(self.ipv6.rules)?);
+        place(
+            Table::Answers,
+            self.answers.owners,
+            set.answers.replace(self.answers.rules)?,
+        );
+        Ok((set, placed))
     }
 }
 
@@ -134,6 +216,55 @@ impl RuleSet {
     pub fn insert_answer(&mut self, rule: Ipv4Rule<impl Into<Action>>) -> Result<(), InsertError> {
         let rule = self.acting(rule);
         self.answers.insert(rule).map(drop)
+    }
+
+    /// Adds boxes, each behind those of its priority, and takes others out; all, or none if there is an error. Tells where the new ones
+    /// are. As long as both are few, this takes microseconds.
+    ///
+    /// # Errors
+    /// See [`InsertError`].
+    pub fn change(&mut self, add: RuleSetBuilder, remove: &[BoxId]) -> Result<Vec<OwnedBox>, InsertError> {
+        let numbers = add.numbers();
+        let mut placed = Vec::with_capacity(add.len());
+        if let Err(error) = self.add(add, &mut placed) {
+            for owned in placed {
+                self.take_out(owned.id);
+            }
+            return Err(error);
+        }
+        for id in remove {
+            self.take_out(*id);
+        }
+        self.rule_numbers = self.rule_numbers.max(numbers);
+        Ok(placed)
+    }
+
+    fn add(&mut self, add: RuleSetBuilder, placed: &mut Vec<OwnedBox>) -> Result<(), InsertError> {
+        let mut place = |table, owner, id| {
+            placed.push(OwnedBox {
+                owner,
+                id: BoxId { table, id },
+            });
+        };
+        for (rule, owner) in add.ipv4.rules.into_iter().zip(add.ipv4.owners) {
+            place(Table::Ipv4, owner, self.ipv4.insert(rule)?);
+        }
+        for (rule, owner) in add.ipv6.rules.into_iter().zip(add.ipv6.owners) {
+            place(Table::Ipv6, owner, self.ipv6.insert(rule)?);
+        }
+        for (rule, owner) in add.answers.rules.into_iter().zip(add.answers.owners) {
+            place(Table::Answers, owner, self.answers.insert(rule)?);
+        }
+        Ok(())
+    }
+
+    /// Nothing, if it is gone already.
+    fn take_out(&mut self, BoxId { table, id }: BoxId) {
+        match table {
+            Table::Ipv4 => drop(self.ipv4.remove(id)),
+            Table::Ipv6 => drop(self.ipv6.remove(id)),
+            Table::Answers => drop(self.answers.remove(id)),
+        }
     }
 
     /// Rules of all kinds.

@@ -9,20 +9,20 @@ use super::{Claim, Layout};
 use crate::config::{self, ChannelKind, Config, Role};
 use crate::interface::Interface;
 use crate::network::{Link, Links};
-use crate::rules::{AddressRange, Families, Rule, RuleList};
+use crate::rules::{AddressRange, Families, Rule};
 use crate::xdp::{ExternalPrefix, Interest, LogicalInterface};
 
 /// Works out what user space wants: on inside interfaces what comes from the prefixes that they serve, everywhere what is sent to
 /// the translators' external addresses and ports, and on outside interfaces, if a rule forwards, what is sent to the inside prefixes.
 /// Of interfaces that are not there, nothing.
-pub fn interest(
+pub fn interest<'r>(
     config: &Config,
-    rules: &RuleList,
+    rules: impl Iterator<Item = &'r Rule> + Clone,
     layout: &Layout,
     links: &Links,
     claims: &[Claim],
 ) -> Interest {
-    let ruled = Ruled::by(config, rules);
+    let ruled = Ruled::by(config, rules.clone());
     let sources = |name: &str| -> Vec<IpNet> {
         config.interface(name).map_or(Vec::new(), |interface| {
             served(interface, layout.link(name, links))
@@ -35,7 +35,7 @@ pub fn interest(
         .flat_map(|interface| sources(&interface.name))
         .filter(|prefix| ruled.are_ruled(prefix))
         .collect();
-    let forwards = rules.iter().any(|rule| {
+    let forwards = rules.clone().any(|rule| {
         config
             .channel(&rule.channel)
             .is_some_and(|channel| channel.kind == ChannelKind::Forward)
@@ -74,7 +74,7 @@ pub fn interest(
         }
         let forwarded = !wanted.destinations.is_empty();
         wanted.destinations.extend(whole.iter().copied().map(IpNet::V4));
-        wanted.passes_flows = forwarded || may_pass(rules, &wanted.sources);
+        wanted.passes_flows = forwarded || may_pass(rules.clone(), &wanted.sources);
         wanted
     });
     Interest {
@@ -111,12 +111,12 @@ fn broadcasts(links: &Links) -> impl Iterator<Item = IpAddr> {
 struct Ruled(Families);
 
 impl Ruled {
-    fn by(config: &Config, rules: &RuleList) -> Self {
+    fn by<'r>(config: &Config, rules: impl Iterator<Item = &'r Rule>) -> Self {
         let mut ruled = Families {
             ipv4: false,
             ipv6: false,
         };
-        for rule in &rules.rules {
+        for rule in rules {
             let families = super::families(config, rule);
             ruled.ipv4 |= families.ipv4;
             ruled.ipv6 |= families.ipv6;
@@ -133,7 +133,7 @@ impl Ruled {
 }
 
 /// Whether packets from these prefixes may end in the channel `pass`: a rule says so, or they may match no rule.
-fn may_pass(rules: &RuleList, sources: &[IpNet]) -> bool {
+fn may_pass<'r>(rules: impl Iterator<Item = &'r Rule> + Clone, sources: &[IpNet]) -> bool {
     let takes_all = |rule: &&Rule| {
         rule.to.is_any()
             && rule.protocols.is_empty()
@@ -144,10 +144,10 @@ fn may_pass(rules: &RuleList, sources: &[IpNet]) -> bool {
             && rule.fields.is_empty()
     };
     let covered = |prefix: &IpNet| {
-        let mut rules = rules.iter().filter(takes_all);
+        let mut rules = rules.clone().filter(takes_all);
         rules.any(|rule| rule.from.is_any() || rule.from.iter().any(|range| covers(range, prefix)))
     };
-    rules.iter().any(|rule| *rule.channel == *"pass") || !sources.iter().all(covered)
+    rules.clone().any(|rule| *rule.channel == *"pass") || !sources.iter().all(covered)
 }
 
 fn covers(range: &AddressRange, prefix: &IpNet) -> bool {

@@ -12,7 +12,7 @@ use crate::config::{ChannelKind, Config};
 use crate::dispatch::dimensions::{
     DIMENSIONS, FIELDS, FIRST, Ipv4Dimensions, Ipv4Rule, Ipv6Dimensions, Ipv6Rule, WHOLE, dimension,
 };
-use crate::dispatch::{Action, Registry, RuleNumber, RuleSet, RuleSetBuilder};
+use crate::dispatch::{Action, OwnedBox, Registry, RuleNumber, RuleSet, RuleSetBuilder};
 use crate::rules::{AddressRange, Families, FieldRange, PortRange, Rule as Configured, RuleBox, RuleList};
 
 /// Makes rule sets of lists of rules, for the channels, interfaces and translators' addresses of one configuration. It can be sent to where
@@ -65,14 +65,39 @@ impl RuleCompiler {
 
     /// Makes the rule set: the rules; for each translator, that what is sent to its external addresses is its own, from inside behind
     /// the rules, from outside before those that do not say where packets come from; and for each rule that forwards, that
-    /// what comes back is forwarded too if no other rule matches. Packets that no rule matches go to the kernel.
+    /// what comes back is forwarded too if no other rule matches. Packets that no rule matches go to the kernel. Tells where
+    /// the boxes of each rule are.
     ///
     /// # Errors
     /// If a rule names a channel that is not there, or there are more rules than the classifier can take.
     pub fn compile<'r>(
         &self,
         rules: impl Iterator<Item = (RuleNumber, &'r Configured)>,
-    ) -> Result<RuleSet, SetupError> {
+    ) -> Result<(RuleSet, Vec<OwnedBox>), SetupError> {
+        let (mut made, ways_back) = self.boxes(rules)?;
+        self.claim(&mut made);
+        made.append(ways_back);
+        Ok(made.build(self.find("pass")?.channel)?)
+    }
+
+    /// The boxes of rules that are added to a set that was [compiled](Self::compile).
+    ///
+    /// # Errors
+    /// If a rule names a channel that is not there.
+    pub fn compile_more<'r>(
+        &self,
+        rules: impl Iterator<Item = (RuleNumber, &'r Configured)>,
+    ) -> Result<RuleSetBuilder, SetupError> {
+        let (mut made, ways_back) = self.boxes(rules)?;
+        made.append(ways_back);
+        Ok(made)
+    }
+
+    /// The boxes of rules, and those of what comes back.
+    fn boxes<'r>(
+        &self,
+        rules: impl Iterator<Item = (RuleNumber, &'r Configured)>,
+    ) -> Result<(RuleSetBuilder, RuleSetBuilder), SetupError> {
         let mut made = RuleSetBuilder::default();
         let mut ways_back = RuleSetBuilder::default();
         for (number, rule) in rules {
@@ -85,7 +110,7 @@ impl RuleCompiler {
             let mut families = rule.families();
             families.ipv6 &= !target.is_nat;
             for rule_box in rule.expand(&self.interfaces) {
-                push(&mut made, &rule_box, families, rule.priority, action);
+                push(&mut made, &rule_box, families, (rule.priority, action), number);
                 if families.ipv4 && names_outside_hosts(&rule_box) {
                     for claim in &self.claims {
                         push_for_claim(&mut made, &rule_box, action, claim);
@@ -93,13 +118,17 @@ impl RuleCompiler {
                 }
                 if target.forwards {
                     let action = Action::from(target.channel);
-                    push(&mut ways_back, &way_back(rule_box), families, u32::MAX, action);
+                    let last = (u32::MAX, action);
+                    push(&mut ways_back, &way_back(rule_box), families, last, number);
                 }
             }
         }
-        self.claim(&mut made);
-        made.append(ways_back);
-        Ok(made.build(self.find("pass")?.channel)?)
+        Ok((made, ways_back))
+    }
+
+    /// Whether a channel of this name forwards packets as they are, so that rules are also about what comes back.
+    pub fn forwards(&self, channel: &str) -> bool {
+        self.channels.get(channel).is_some_and(|target| target.forwards)
     }
 
     fn find(&self, name: &str) -> Result<Target, SetupError> {
@@ -121,12 +150,12 @@ impl RuleCompiler {
                 let mut rule = to_claim(claim, u32::MAX - 1);
                 rule.ranges[dimension::DESTINATION_PORT] =
                     range((*ports.start()).into(), (*ports.end()).into());
-                made.push_answer(rule);
+                made.push_answer(rule, RuleNumber::NONE);
             }
         }
         for claim in &self.claims {
-            made.push_answer(to_claim(claim, u32::MAX));
-            made.push_ipv4(to_claim(claim, u32::MAX));
+            made.push_answer(to_claim(claim, u32::MAX), RuleNumber::NONE);
+            made.push_ipv4(to_claim(claim, u32::MAX), RuleNumber::NONE);
         }
     }
 }
@@ -141,7 +170,9 @@ pub fn rule_set(
     channels: &Registry,
     claims: &[Claim],
 ) -> Result<RuleSet, SetupError> {
-    RuleCompiler::new(config, channels.ids(), claims).compile((0..).map(RuleNumber).zip(list.iter()))
+    let compiler = RuleCompiler::new(config, channels.ids(), claims);
+    let (rules, _) = compiler.compile((0..).map(RuleNumber).zip(list.iter()))?;
+    Ok(rules)
 }
 
 /// Whether a box says where packets come from, by address or interface, and not just that they may come from anywhere: such a one
@@ -167,7 +198,7 @@ fn push_for_claim(made: &mut RuleSetBuilder, rule_box: &RuleBox<'_>, action: Act
         to: Some(AddressRange::V4(first, last)),
         ..*rule_box
     };
-    made.push_answer(ipv4_rule(&rule_box, rule_box.rule.priority, action));
+    made.push_answer(ipv4_rule(&rule_box, rule_box.rule.priority, action), action.rule);
 }
 
 /// The box for the packets that answer those in this one. They come by another interface, and what they have in the further fields
@@ -195,14 +226,14 @@ fn push(
     made: &mut RuleSetBuilder,
     rule_box: &RuleBox<'_>,
     families: Families,
-    priority: u32,
-    action: Action,
+    (priority, action): (u32, Action),
+    owner: RuleNumber,
 ) {
     if families.ipv4 {
-        made.push_ipv4(ipv4_rule(rule_box, priority, action));
+        made.push_ipv4(ipv4_rule(rule_box, priority, action), owner);
     }
     if families.ipv6 {
-        made.push_ipv6(ipv6_rule(rule_box, priority, action));
+        made.push_ipv6(ipv6_rule(rule_box, priority, action), owner);
     }
 }
 

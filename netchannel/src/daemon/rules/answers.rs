@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::edit::{Addition, Edit};
 use super::running::Running;
 use super::{Changed, RuleStore, RulesError};
 use crate::control::report::{Load, RuleEntry, RulesChanged, RulesPage, RulesState};
@@ -66,7 +67,7 @@ impl RuleStore {
                 text,
                 version,
                 confirm_within,
-            } => value(self.replace(number, &text, version, trial(confirm_within)?)?),
+            } => value(self.replace_one(number, &text, version, trial(confirm_within)?)?),
             RulesRequest::Confirm {} => {
                 self.confirm()?;
                 log::info!("the rules on trial are confirmed");
@@ -98,12 +99,13 @@ impl RuleStore {
         if rules.is_empty() {
             return Err(ControlError::new("there is no rule to add"));
         }
-        let added = self.edit(None, "rules add", trial, |list, _| {
-            list.rules.extend(rules.iter().cloned());
-            Ok(())
-        })?;
-        let running = self.running();
-        Ok(changed(&added, entries_of(&running, &rules)))
+        let additions = rules.iter().cloned().map(|rule| Addition { rule, at: None });
+        let edit = Edit {
+            remove: Vec::new(),
+            add: additions.collect(),
+        };
+        let added = self.edit(None, "rules add", trial, |_| Ok(edit))?;
+        Ok(changed(&added, entries_of(&self.running(), &rules)))
     }
 
     fn delete(
@@ -117,24 +119,25 @@ impl RuleStore {
             return Err(ControlError::new(message));
         }
         let mut deleted = Vec::new();
-        let change = self.edit(version, "rules del", trial, |list, running| {
-            let mut gone = vec![false; list.rules.len()];
-            for &number in numbers {
-                let place = running
+        let change = self.edit(version, "rules del", trial, |running| {
+            let place = |&number| {
+                running
                     .place_of(RuleNumber(number))
-                    .ok_or(RulesError::NoRule(number))?;
-                if !std::mem::replace(&mut gone[place], true) && deleted.len() < TOLD {
-                    deleted.push(entry(running, place));
-                }
-            }
-            let mut gone = gone.into_iter();
-            list.rules.retain(|_| gone.next() != Some(true));
-            Ok(())
+                    .ok_or(RulesError::NoRule(number))
+            };
+            let mut remove = numbers.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+            remove.sort_unstable();
+            remove.dedup();
+            deleted.extend(remove.iter().take(TOLD).map(|&place| entry(running, place)));
+            Ok(Edit {
+                remove,
+                add: Vec::new(),
+            })
         })?;
         Ok(changed(&change, deleted))
     }
 
-    fn replace(
+    fn replace_one(
         &self,
         number: u32,
         text: &str,
@@ -146,12 +149,17 @@ impl RuleStore {
             let message = format!("{} rules to put in the place of one; expected one", rules.len());
             return Err(ControlError::new(message));
         };
-        let change = self.edit(version, "rules replace", trial, |list, running| {
-            let place = running
-                .place_of(RuleNumber(number))
-                .ok_or(RulesError::NoRule(number))?;
-            list.rules[place] = rule.clone();
-            Ok(())
+        let change = self.edit(version, "rules replace", trial, |running| {
+            let place = running.place_of(RuleNumber(number));
+            let place = place.ok_or(RulesError::NoRule(number))?;
+            let addition = Addition {
+                rule: rule.clone(),
+                at: Some(place),
+            };
+            Ok(Edit {
+                remove: vec![place],
+                add: vec![addition],
+            })
         })?;
         Ok(changed(&change, entries_of(&self.running(), &rules)))
     }
@@ -159,7 +167,7 @@ impl RuleStore {
     /// Reads rules that may name the sets in force.
     fn parse(&self, text: &str) -> Result<Vec<Rule>, ControlError> {
         let running = self.running();
-        text::parse_rules(text, &running.list).map_err(|error| ControlError::new(error.to_string()))
+        text::parse_rules(text, &running.sets).map_err(|error| ControlError::new(error.to_string()))
     }
 
     pub(in crate::daemon) fn state(&self) -> RulesState {
@@ -171,7 +179,7 @@ impl RuleStore {
         };
         RulesState {
             version: running.version,
-            rules: running.list.len() as u64,
+            rules: running.rules.len() as u64,
             source: running.source.clone(),
             since: since.as_secs(),
             former,
@@ -209,22 +217,22 @@ impl RuleStore {
 }
 
 fn page(running: &Running, first: usize) -> RulesPage {
-    let end = running.list.len().min(first.saturating_add(PAGE));
+    let end = running.rules.len().min(first.saturating_add(PAGE));
     let mut sets = Vec::new();
     if first == 0 {
         // Writing to memory does not fail.
-        let _ = text::write(&running.list.clone_sets(), &mut sets);
+        let _ = text::write(&running.sets, &mut sets);
     }
     RulesPage {
         version: running.version,
         sets: String::from_utf8(sets).unwrap_or_default(),
         rules: (first.min(end)..end).map(|place| entry(running, place)).collect(),
-        next: (end < running.list.len()).then(|| format!("{}:{end}", running.version)),
+        next: (end < running.rules.len()).then(|| format!("{}:{end}", running.version)),
     }
 }
 
 fn entry(running: &Running, place: usize) -> RuleEntry {
-    let rule = &running.list.rules[place];
+    let rule = &running.rules[place];
     RuleEntry {
         number: running.numbers[place].0,
         priority: rule.priority,
@@ -239,7 +247,7 @@ fn entry(running: &Running, place: usize) -> RuleEntry {
 
 /// Entries of these rules: the last ones that are equal to them.
 fn entries_of(running: &Running, rules: &[Rule]) -> Vec<RuleEntry> {
-    let place = |rule: &Rule| running.list.rules.iter().rposition(|known| known == rule);
+    let place = |rule: &Rule| running.rules.iter().rposition(|known| **known == *rule);
     let places = rules.iter().take(TOLD).filter_map(place);
     places.map(|place| entry(running, place)).collect()
 }

@@ -5,90 +5,35 @@
 //! after, and its flows are decided anew. If anything fails before, nothing has changed.
 
 mod answers;
+mod change;
+mod edit;
+mod error;
 mod numbers;
+mod placed;
 mod running;
 mod trial;
 mod uploads;
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use super::PATIENCE;
 use crate::config::Config;
-use crate::dispatch::{RuleNumber, RuleSet};
+use crate::dispatch::OwnedBox;
 use crate::events::{Events, Kind, Rules, What};
-use crate::rules::{self, Fault, MAX_TOTAL_BOXES, Names, Rule, RuleList};
-use crate::setup::{Claim, Layout, RuleCompiler, SetupError};
+use crate::rules::{Names, Rule, RuleList};
+use crate::setup::{Claim, Layout, RuleCompiler};
 use crate::time::Clock;
-use crate::worker::{Handle, Unanswered};
+use crate::worker::Handle;
 use crate::xdp::{Handover, XdpError};
 
+pub(super) use edit::Edit;
+pub(crate) use error::RulesError;
 use numbers::Numbers;
+use placed::Placed;
 pub(super) use running::Running;
 use trial::Trial;
-use uploads::{UploadError, Uploads};
-
-/// Former rules that can be had again.
-const HISTORY: usize = 16;
-/// Rules of all former lists together; beyond, the oldest are forgotten.
-const HISTORY_RULES: usize = 4_000_000;
-/// Counters that are reset in one go: packets wait meanwhile.
-const RESET_AT_ONCE: usize = 4096;
-/// Faults that are told of one list.
-const TOLD_FAULTS: usize = 20;
-
-/// Why the rules were not changed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RulesError {
-    /// Rules that can't be had here; one line for each.
-    #[error("{0}")]
-    Faulty(String),
-    /// The lists of all rules multiply to too many.
-    #[error(
-        "the lists of all rules make {0} single rules; expected at most {MAX_TOTAL_BOXES}: fewer rules or shorter lists"
-    )]
-    TooMany(u64),
-    /// No rule has the number.
-    #[error("there is no rule {0}; `netchannel rules list` shows the numbers")]
-    NoRule(u32),
-    /// The rules were changed by somebody else.
-    #[error("the rules have changed since (version {found} in place of {expected}); look again")]
-    Changed {
-        /// The version that was meant.
-        expected: u64,
-        /// The present one.
-        found: u64,
-    },
-    /// A trial is under way.
-    #[error(
-        "the rules are on trial: `netchannel rules confirm` keeps them, `netchannel rules undo` takes them back"
-    )]
-    OnTrial,
-    /// There is no trial.
-    #[error("no rules wait for confirmation")]
-    NoTrial,
-    /// There is nothing to undo.
-    #[error("there are no former rules to go back to")]
-    NoFormer,
-    /// A time to confirm in that is none.
-    #[error("{0} seconds to confirm in; expected 1 to 86400")]
-    Timeout(u64),
-    /// A text did not arrive.
-    #[error(transparent)]
-    Upload(#[from] UploadError),
-    /// The rules don't fit.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// The XDP program could not be told.
-    #[error(transparent)]
-    Xdp(#[from] XdpError),
-    /// The worker does not answer.
-    #[error(transparent)]
-    Worker(#[from] Unanswered),
-}
+use uploads::Uploads;
 
 /// What a change did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +53,7 @@ pub(crate) struct Changed {
 }
 
 /// Tells the XDP program what packets rules need.
-pub(super) type Announce = Box<dyn Fn(&RuleList, &Layout, &[Claim]) -> Result<(), XdpError> + Send + Sync>;
+pub(super) type Announce = Box<dyn Fn(&[Arc<Rule>], &Layout, &[Claim]) -> Result<(), XdpError> + Send + Sync>;
 
 /// Is told of every change.
 pub(super) type Observer = Box<dyn Fn(&Running, &Changed) + Send + Sync>;
@@ -118,6 +63,8 @@ pub(super) struct Parts {
     pub(super) worker: Handle,
     pub(super) clock: Clock,
     pub(super) compiler: RuleCompiler,
+    /// Where the boxes of the configuration's rules are, which are numbered by their places.
+    pub(super) placed: Vec<OwnedBox>,
     pub(super) layout: Layout,
     pub(super) claims: Vec<Claim>,
     /// Takes back the flows that were left to the kernel.
@@ -148,6 +95,7 @@ struct Changing {
     claims: Vec<Claim>,
     handover: Handover,
     numbers: Numbers,
+    placed: Placed,
     former: VecDeque<Arc<Running>>,
     trial: Option<Trial>,
 }
@@ -155,12 +103,13 @@ struct Changing {
 impl RuleStore {
     /// The store of a daemon that starts with the rules of its configuration, numbered by their places.
     pub(super) fn new(config: &Config, parts: Parts) -> Self {
-        let list = config.rules.clone();
         let mut numbers = Numbers::default();
-        let assigned = numbers.assign(&list.rules, &[], &[]);
+        let rules = config.rules.iter().cloned().map(Arc::new).collect();
+        let assigned = numbers.assign(rules, &[], &[]);
         let running = Running {
-            list,
+            rules: assigned.rules,
             numbers: assigned.numbers,
+            sets: config.rules.clone_sets(),
             version: 1,
             source: config.file.display().to_string(),
             since: SystemTime::now(),
@@ -179,6 +128,7 @@ impl RuleStore {
                 claims: parts.claims,
                 handover: parts.handover,
                 numbers,
+                placed: Placed::from(parts.placed),
                 former: VecDeque::new(),
                 trial: None,
             }),
@@ -198,36 +148,28 @@ impl RuleStore {
         source: &str,
         trial: Option<Duration>,
     ) -> Result<Changed, RulesError> {
-        let mut changing = self.changing();
-        if changing.trial.is_some() {
-            return Err(RulesError::OnTrial);
-        }
-        let changed = self.change(&mut changing, list, source)?;
-        self.try_out(&mut changing, trial, changed)
+        let mut changing = self.changing_freely()?;
+        let changed = self.replace(&mut changing, list, source)?;
+        Ok(self.try_out(&mut changing, trial, changed))
     }
 
-    /// Changes the rules in force by what `edit` does to a copy of them. `version` is that of the rules that were meant; any, if there is
-    /// none.
+    /// Takes some rules out of those in force and adds others, as `edit` says. `version` is that of the rules that were meant; any, if there
+    /// is none.
     pub(crate) fn edit(
         &self,
         version: Option<u64>,
         source: &str,
         trial: Option<Duration>,
-        edit: impl FnOnce(&mut RuleList, &Running) -> Result<(), RulesError>,
+        edit: impl FnOnce(&Running) -> Result<Edit, RulesError>,
     ) -> Result<Changed, RulesError> {
-        let mut changing = self.changing();
-        if changing.trial.is_some() {
-            return Err(RulesError::OnTrial);
-        }
+        let mut changing = self.changing_freely()?;
         let running = self.running();
         if let Some(expected) = version.filter(|version| *version != running.version) {
             let found = running.version;
             return Err(RulesError::Changed { expected, found });
         }
-        let mut list = running.list.clone();
-        edit(&mut list, &running)?;
-        let changed = self.change(&mut changing, list, source)?;
-        self.try_out(&mut changing, trial, changed)
+        let changed = self.change_some(&mut changing, edit(&running)?, source)?;
+        Ok(self.try_out(&mut changing, trial, changed))
     }
 
     /// Keeps rules that are on trial.
@@ -247,21 +189,16 @@ impl RuleStore {
         let mut changing = self.changing();
         changing.layout = layout.clone();
         changing.claims = claims;
-        self.announce_rules(&changing, &self.running().list)
-    }
-
-    fn announce_rules(&self, changing: &Changing, list: &RuleList) -> Result<(), XdpError> {
-        (self.0.announce)(list, &changing.layout, &changing.claims)
+        self.announce_rules(&changing, &self.running().rules)
     }
 
     /// The translators' addresses have changed: the same rules are made anew. The XDP program is to be told by itself.
     pub(super) fn set_claims(&self, claims: Vec<Claim>) -> Result<(), RulesError> {
         let mut changing = self.changing();
         let compiler = changing.compiler.with_claims(&claims);
-        let running = self.running();
-        let numbered = running.numbers.iter().copied().zip(running.list.iter());
-        let rule_set = compiler.compile(numbered)?;
+        let (rule_set, placed) = compiler.compile(self.running().numbered())?;
         self.swap(rule_set)?;
+        changing.placed = Placed::from(placed);
         changing.compiler = compiler;
         changing.claims = claims;
         Ok(())
@@ -275,11 +212,24 @@ impl RuleStore {
         self.0.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For a change that a trial forbids.
+    fn changing_freely(&self) -> Result<MutexGuard<'_, Changing>, RulesError> {
+        let changing = self.changing();
+        match changing.trial {
+            Some(_) => Err(RulesError::OnTrial),
+            None => Ok(changing),
+        }
+    }
+
     fn go_back(&self, changing: &mut Changing) -> Result<Changed, RulesError> {
         let former = changing.former.pop_back().ok_or(RulesError::NoFormer)?;
         changing.trial = None;
-        let source = former.source.clone();
-        match self.change(changing, former.list.clone(), &source) {
+        match self.put(
+            changing,
+            former.rules.clone(),
+            former.sets.clone(),
+            &former.source,
+        ) {
             Ok(changed) => {
                 // What was undone is not to be had by a second undo.
                 changing.former.pop_back();
@@ -292,18 +242,13 @@ impl RuleStore {
         }
     }
 
-    fn try_out(
-        &self,
-        changing: &mut Changing,
-        trial: Option<Duration>,
-        mut changed: Changed,
-    ) -> Result<Changed, RulesError> {
+    fn try_out(&self, changing: &mut Changing, trial: Option<Duration>, mut changed: Changed) -> Changed {
         if let Some(time) = trial {
             let (store, version) = (self.clone(), changed.version);
             changing.trial = Some(Trial::start(time, move || store.give_up(version)));
             changed.confirm_within = trial;
         }
-        Ok(changed)
+        changed
     }
 
     /// Nobody has confirmed the rules of this version.
@@ -322,148 +267,6 @@ impl RuleStore {
             }
         }
     }
-
-    fn change(&self, changing: &mut Changing, list: RuleList, source: &str) -> Result<Changed, RulesError> {
-        let start = Instant::now();
-        let list = list.in_order();
-        self.check(&list)?;
-        let running = self.running();
-        self.free_numbers(changing);
-        let assigned = changing
-            .numbers
-            .assign(&list.rules, &running.list.rules, &running.numbers);
-        let numbered = assigned.numbers.iter().copied().zip(list.iter());
-        let made = changing
-            .compiler
-            .compile(numbered)
-            .map_err(RulesError::from)
-            .and_then(|rule_set| {
-                self.announce_rules(changing, &list)?;
-                Ok(rule_set)
-            });
-        let swapped = made.and_then(|rule_set| {
-            self.reset_counters(&assigned.reused)?;
-            self.swap(rule_set)
-        });
-        let generation = match swapped {
-            Ok(generation) => generation,
-            Err(error) => {
-                changing.numbers.give_back(&assigned, &running.numbers);
-                // The XDP program may have been told already.
-                if let Err(error) = self.announce_rules(changing, &running.list) {
-                    log::error!("the XDP program does not know what the rules in force need: {error}");
-                }
-                return Err(error);
-            }
-        };
-        // What the kernel was left by the former rules comes here again.
-        if let Err(error) = changing.handover.forget_flows() {
-            log::warn!("flows that were left to the kernel stay there: {error}");
-        }
-        let changed = Changed {
-            version: running.version + 1,
-            rules: list.len(),
-            added: assigned.added,
-            removed: assigned.gone.len(),
-            took: start.elapsed(),
-            confirm_within: None,
-        };
-        changing.numbers.retire(assigned.gone, generation);
-        let now = Arc::new(Running {
-            list,
-            numbers: assigned.numbers,
-            version: changed.version,
-            source: source.to_owned(),
-            since: SystemTime::now(),
-        });
-        *self.0.running.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
-        remember(&mut changing.former, running);
-        log::info!(
-            "the rules of {source} are in force, {} of them: {} new, {} gone",
-            changed.rules,
-            changed.added,
-            changed.removed
-        );
-        (self.0.observer)(&now, &changed);
-        Ok(changed)
-    }
-
-    /// Has the worker take a rule set, or leave it for good if it does not answer in time. Returns the generation of the flow table that
-    /// begins with it.
-    fn swap(&self, rule_set: RuleSet) -> Result<u32, RulesError> {
-        let is_settled = Arc::new(AtomicBool::new(false));
-        let settled = Arc::clone(&is_settled);
-        let swapped = self.0.worker.ask(PATIENCE, move |dispatcher, _| {
-            // Too late: the former rules were said to stay.
-            if settled.swap(true, Ordering::SeqCst) {
-                return (rule_set, 0);
-            }
-            let former = dispatcher.set_rules(rule_set);
-            (former, dispatcher.flows().generation())
-        });
-        match swapped {
-            // The former rule set takes its time to be freed: here, not on the worker.
-            Ok((_former, generation)) => Ok(generation),
-            Err(error) if !is_settled.swap(true, Ordering::SeqCst) => Err(error.into()),
-            // It took them in the last moment.
-            Err(_) => Ok(self
-                .0
-                .worker
-                .ask(PATIENCE, |dispatcher, _| dispatcher.flows().generation())?),
-        }
-    }
-
-    /// All that is wrong with a list, the first of it written out.
-    fn check(&self, list: &RuleList) -> Result<(), RulesError> {
-        let mut faults = 0;
-        let mut text = String::new();
-        let mut boxes: u64 = 0;
-        for rule in list.iter() {
-            let found = rules::check(rule).into_iter().chain(self.0.names.check(rule));
-            for fault in found {
-                faults += 1;
-                if faults <= TOLD_FAULTS {
-                    tell(&mut text, rule, &fault);
-                }
-            }
-            boxes = boxes.saturating_add(rule.boxes());
-        }
-        if faults > TOLD_FAULTS {
-            let _ = write!(text, "\n... and {} more", faults - TOLD_FAULTS);
-        }
-        if faults > 0 {
-            return Err(RulesError::Faulty(text));
-        }
-        if boxes > MAX_TOTAL_BOXES {
-            return Err(RulesError::TooMany(boxes));
-        }
-        Ok(())
-    }
-
-    /// Finds numbers that no flow counts for any more.
-    fn free_numbers(&self, changing: &mut Changing) {
-        while let Some(generation) = changing.numbers.waits_for() {
-            let is_swept = self.0.worker.ask(PATIENCE, move |dispatcher, _| {
-                dispatcher.flows().is_swept(generation)
-            });
-            if is_swept != Ok(true) {
-                return;
-            }
-            changing.numbers.free_oldest();
-        }
-    }
-
-    fn reset_counters(&self, numbers: &[RuleNumber]) -> Result<(), Unanswered> {
-        for some in numbers.chunks(RESET_AT_ONCE) {
-            let some = some.to_vec();
-            self.0.worker.ask(PATIENCE, move |dispatcher, _| {
-                for number in some {
-                    dispatcher.flows_mut().reset_rule(number);
-                }
-            })?;
-        }
-        Ok(())
-    }
 }
 
 /// Tells those who watch of every change.
@@ -476,21 +279,4 @@ pub(super) fn publisher(events: Events) -> impl Fn(&Running, &Changed) + Send + 
             })
         });
     }
-}
-
-fn remember(former: &mut VecDeque<Arc<Running>>, running: Arc<Running>) {
-    former.push_back(running);
-    let rules =
-        |former: &VecDeque<Arc<Running>>| former.iter().map(|running| running.list.len()).sum::<usize>();
-    while former.len() > 1 && (former.len() > HISTORY || rules(former) > HISTORY_RULES) {
-        former.pop_front();
-    }
-}
-
-fn tell(text: &mut String, rule: &Rule, Fault { message, .. }: &Fault) {
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    // Writing to a string does not fail.
-    let _ = write!(text, "{}: {message}", rule.place);
 }

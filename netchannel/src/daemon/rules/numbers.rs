@@ -1,7 +1,8 @@
 //! Numbers for rules: a rule keeps its number as long as it is loaded, and a number is not given to another rule while flows count
 //! for the former one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use crate::dispatch::RuleNumber;
 use crate::rules::Rule;
@@ -31,6 +32,8 @@ struct Retired {
 /// Numbers for the rules of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Assigned {
+    /// The rules; those that were there before share their memory.
+    pub(super) rules: Vec<Arc<Rule>>,
     /// One for each rule, in their order.
     pub(super) numbers: Vec<RuleNumber>,
     /// Those among them whose counters are another rule's.
@@ -43,30 +46,48 @@ pub(super) struct Assigned {
 
 impl Numbers {
     /// Gives each rule of `list` the number that it has in `running`, or one that nobody has.
-    pub(super) fn assign(&mut self, list: &[Rule], running: &[Rule], numbers: &[RuleNumber]) -> Assigned {
-        let mut known: HashMap<&Rule, VecDeque<RuleNumber>, ahash::RandomState> = HashMap::default();
-        for (rule, number) in running.iter().zip(numbers) {
-            known.entry(rule).or_default().push_back(*number);
+    pub(super) fn assign(
+        &mut self,
+        list: Vec<Arc<Rule>>,
+        running: &[Arc<Rule>],
+        numbers: &[RuleNumber],
+    ) -> Assigned {
+        let mut known: HashMap<&Rule, VecDeque<usize>, ahash::RandomState> = HashMap::default();
+        for (place, rule) in running.iter().enumerate() {
+            known.entry(rule).or_default().push_back(place);
         }
+        let rules = list.len();
         let mut assigned = Assigned {
-            numbers: Vec::with_capacity(list.len()),
+            rules: Vec::with_capacity(rules),
+            numbers: Vec::with_capacity(rules),
             reused: Vec::new(),
             gone: Vec::new(),
             added: 0,
         };
         for rule in list {
-            let number = known.get_mut(rule).and_then(VecDeque::pop_front);
-            let number = number.unwrap_or_else(|| {
-                assigned.added += 1;
-                self.take(list.len(), &mut assigned.reused)
-            });
-            assigned.numbers.push(number);
+            match known.get_mut(&*rule).and_then(VecDeque::pop_front) {
+                Some(place) => {
+                    let former = &running[place];
+                    let is_same = former.place == rule.place;
+                    assigned
+                        .rules
+                        .push(if is_same { Arc::clone(former) } else { rule });
+                    assigned.numbers.push(numbers[place]);
+                }
+                None => {
+                    assigned.rules.push(rule);
+                    assigned.numbers.push(self.take(rules, &mut assigned.reused));
+                    assigned.added += 1;
+                }
+            }
         }
-        assigned.gone = known.into_values().flatten().collect();
+        let gone = known.into_values().flatten();
+        assigned.gone = gone.map(|place| numbers[place]).collect();
         assigned
     }
 
-    fn take(&mut self, rules: usize, reused: &mut Vec<RuleNumber>) -> RuleNumber {
+    /// A number for a new rule of a list of so many; one whose counters are another rule's is noted in `reused` too.
+    pub(super) fn take(&mut self, rules: usize, reused: &mut Vec<RuleNumber>) -> RuleNumber {
         let is_plenty = self.next as usize >= 2 * rules + SPARE;
         if is_plenty && let Some(number) = self.free.pop_front() {
             reused.push(number);
@@ -77,11 +98,11 @@ impl Numbers {
         number
     }
 
-    /// The list came to nothing: its new numbers are free again.
-    pub(super) fn give_back(&mut self, assigned: &Assigned, numbers: &[RuleNumber]) {
-        let kept: std::collections::HashSet<&RuleNumber, ahash::RandomState> = numbers.iter().collect();
-        let unused = assigned.numbers.iter().filter(|number| !kept.contains(number));
-        self.free.extend(unused);
+    /// A list came to nothing: its numbers are free again, but for those that are in force.
+    pub(super) fn give_back(&mut self, numbers: &[RuleNumber], in_force: &[RuleNumber]) {
+        let kept: HashSet<&RuleNumber, ahash::RandomState> = in_force.iter().collect();
+        self.free
+            .extend(numbers.iter().filter(|number| !kept.contains(number)));
     }
 
     /// These are not used by flows that are decided from this generation of the flow table on.
@@ -106,17 +127,15 @@ impl Numbers {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
     use super::*;
 
-    fn rule(priority: u32) -> Rule {
-        Rule {
+    fn rule(priority: u32) -> Arc<Rule> {
+        Arc::new(Rule {
             priority,
             ..Rule::any("drop")
-        }
+        })
     }
 
     proptest! {
@@ -127,16 +146,16 @@ mod tests {
             lists in proptest::collection::vec((proptest::collection::vec(0..12_u32, 0..30), any::<bool>()), 1..30),
         ) {
             let mut numbers = Numbers::default();
-            let (mut running, mut given): (Vec<Rule>, Vec<RuleNumber>) = (Vec::new(), Vec::new());
+            let (mut running, mut given): (Vec<Arc<Rule>>, Vec<RuleNumber>) = (Vec::new(), Vec::new());
             let mut in_flows: HashSet<RuleNumber> = HashSet::new();
             for (generation, (list, swept)) in lists.into_iter().enumerate() {
-                let list: Vec<Rule> = list.into_iter().map(rule).collect();
-                let assigned = numbers.assign(&list, &running, &given);
+                let list: Vec<Arc<Rule>> = list.into_iter().map(rule).collect();
+                let assigned = numbers.assign(list.clone(), &running, &given);
                 let distinct: HashSet<_> = assigned.numbers.iter().copied().collect();
                 prop_assert_eq!(distinct.len(), list.len());
                 let former: HashSet<_> = given.iter().copied().collect();
                 for priority in 0..12 {
-                    let of = |rules: &[Rule], numbers: &[RuleNumber]| {
+                    let of = |rules: &[Arc<Rule>], numbers: &[RuleNumber]| {
                         let all = rules.iter().zip(numbers).filter(|(it, _)| it.priority == priority);
                         all.map(|(_, number)| *number).collect::<HashSet<_>>()
                     };
@@ -146,6 +165,7 @@ mod tests {
                 prop_assert!(distinct.difference(&former).all(|number| !in_flows.contains(number)));
                 in_flows.extend(assigned.gone.iter().copied());
                 numbers.retire(assigned.gone, generation as u32);
+                prop_assert_eq!(&assigned.rules, &list);
                 (running, given) = (list, assigned.numbers);
                 while swept && numbers.waits_for().is_some() {
                     numbers.free_oldest();
@@ -161,7 +181,7 @@ mod tests {
         let (mut running, mut given) = (Vec::new(), Vec::new());
         for load in 0..200_000_u32 {
             let list = vec![rule(load)];
-            let assigned = numbers.assign(&list, &running, &given);
+            let assigned = numbers.assign(list.clone(), &running, &given);
             numbers.retire(assigned.gone, load);
             numbers.free_oldest();
             (running, given) = (list, assigned.numbers);
