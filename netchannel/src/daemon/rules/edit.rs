@@ -227,7 +227,8 @@ mod tests {
         prop_oneof![
             proptest::collection::vec(rule(), 1..3).prop_map(Step::Add),
             proptest::collection::vec(any::<proptest::sample::Index>(), 1..3).prop_map(Step::Remove),
-            (any::<proptest::sample::Index>(), rule()).prop_map(|(at, rule)| Step::Replace(at, Box::new(rule))),
+            (any::<proptest::sample::Index>(), rule())
+                .prop_map(|(at, rule)| Step::Replace(at, Box::new(rule))),
         ]
     }
 
