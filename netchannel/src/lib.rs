@@ -86,6 +86,7 @@ pub mod packet;
 pub mod port;
 pub mod replay;
 pub mod rules;
+pub mod service;
 pub mod setup;
 mod text;
 pub mod time;

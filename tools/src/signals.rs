@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first stops cleanly, the second at once. SIGHUP has log files opened anew.
+//! SIGINT and SIGTERM: the first stops cleanly, the second at once. SIGHUP has the configuration taken up, and log files opened anew.
 
 use std::io;
 use std::sync::Arc;
@@ -49,13 +49,13 @@ pub(crate) fn end_on_stop() -> io::Result<()> {
     Ok(())
 }
 
-/// Calls `reopen` on each SIGHUP, from a thread of its own.
-pub(crate) fn on_hangup(reopen: impl Fn() + Send + 'static) -> io::Result<()> {
+/// Calls `reload` on each SIGHUP, from a thread of its own.
+pub(crate) fn on_hangup(reload: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP])?;
     thread::Builder::new().name("hangup".to_owned()).spawn(move || {
         for _ in signals.forever() {
-            log::info!("SIGHUP: opening log files anew");
-            reopen();
+            log::info!("SIGHUP: reading the configuration again");
+            reload();
         }
     })?;
     Ok(())

@@ -95,6 +95,7 @@ fn read(name: &Path, files: &Files) -> Result<Config, ConfigError> {
         files: files.texts.iter().map(|(file, _)| file.clone()).collect(),
         control: settings.control,
         metrics: settings.metrics,
+        service: settings.service,
         state: settings.state,
         memory: settings.memory,
         rings: settings.rings,

@@ -67,7 +67,7 @@ pub use metrics::Metrics;
 pub(crate) use nat::FILTERINGS;
 pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
 pub use replay::ReplayInterface;
-pub use settings::{Control, FRAME_SIZE, FlowTable, LONGEST_TAKEOVER, Memory, Rings, State};
+pub use settings::{Control, FRAME_SIZE, FlowTable, LONGEST_TAKEOVER, Memory, Rings, Service, State};
 pub use value::parse_duration;
 
 /// A configuration that was found consistent.
@@ -81,6 +81,8 @@ pub struct Config {
     pub control: Control,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
+    /// How the daemon runs.
+    pub service: Service,
     /// What outlives the daemon.
     pub state: State,
     /// The memory that packets live in.

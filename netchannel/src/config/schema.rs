@@ -18,6 +18,7 @@ pub(super) const FILE: Schema = Schema {
         "include",
         "control",
         "metrics",
+        "service",
         "state",
         "memory",
         "rings",
@@ -32,7 +33,11 @@ pub(super) const FILE: Schema = Schema {
 };
 pub(super) const CONTROL: Schema = Schema {
     header: "[control]",
-    keys: &["socket"],
+    keys: &["socket", "group"],
+};
+pub(super) const SERVICE: Schema = Schema {
+    header: "[service]",
+    keys: &["user"],
 };
 pub(super) const METRICS: Schema = Schema {
     header: "[metrics]",
@@ -216,6 +221,7 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &FILE,
     &CONTROL,
     &METRICS,
+    &SERVICE,
     &STATE,
     &MEMORY,
     &RINGS,

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toml::de::DeValue;
+
 use super::error::Source;
 use super::metrics::{self, Metrics};
 use super::schema;
-use super::section::{Section, refuse};
+use super::section::{Section, as_integer, refuse};
 use super::value;
 
 /// Bytes of one frame of packet memory.
@@ -20,6 +22,15 @@ const MAX_SOCKET_PATH: usize = 107;
 pub struct Control {
     /// Absolute path of the socket.
     pub socket: PathBuf,
+    /// The group, by name or number, whose members may ask and change everything, as root may. `None`: root alone, and the daemon's user.
+    pub group: Option<String>,
+}
+
+/// How the daemon runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// The user, by name or number, that it becomes when it is started by root. `None`: it stays what it is.
+    pub user: Option<String>,
 }
 
 /// The memory that packets live in, one such area for each worker.
@@ -112,12 +123,46 @@ pub(super) fn state(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) ->
     state
 }
 
+/// The longest name of a user or group, in bytes: that of `utmp`.
+const MAX_ACCOUNT: usize = 32;
+
+/// A user or a group. Whether it exists is another matter.
+fn account(table: &Section<'_, '_>, key: &str, expected: &str, source: &mut Source<'_>) -> Option<String> {
+    let value = table.value(key)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '$');
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_account = |text: &&str| {
+        let is_name = text.len() <= MAX_ACCOUNT && text.chars().all(plain) && !text.starts_with('-');
+        !text.is_empty()
+            && is_name
+            && (!is_number(text) || text.parse::<u32>().is_ok_and(|id| id != u32::MAX))
+    };
+    let given = match value.get_ref() {
+        DeValue::Integer(_) => as_integer(value.get_ref())
+            .and_then(|id| u32::try_from(id).ok())
+            .filter(|&id| id != u32::MAX)
+            .map(|id| id.to_string()),
+        other => other.as_str().filter(is_account).map(str::to_owned),
+    };
+    if given.is_none() {
+        refuse(value, key, expected, source);
+    }
+    given
+}
+
+pub(super) fn service(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> Service {
+    let user = table.and_then(|table| account(table, "user", "the name or number of a user", source));
+    Service { user }
+}
+
 pub(super) fn control(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> Control {
     const EXPECTED: &str = "an absolute path of at most 107 bytes";
     let mut control = Control {
         socket: PathBuf::from(crate::control::DEFAULT_SOCKET),
+        group: None,
     };
     let Some(table) = table else { return control };
+    control.group = account(table, "group", "the name or number of a group", source);
     if let Some(socket) = table.string("socket", EXPECTED, source) {
         let path = *socket.get_ref();
         if path.starts_with('/')
@@ -210,6 +255,7 @@ pub(super) fn check_memory(
 pub(super) struct Settings {
     pub(super) control: Control,
     pub(super) metrics: Metrics,
+    pub(super) service: Service,
     pub(super) state: State,
     pub(super) memory: Memory,
     pub(super) rings: Rings,
@@ -219,6 +265,7 @@ pub(super) struct Settings {
 pub(super) fn read(file: &Section<'_, '_>, interfaces: usize, source: &mut Source<'_>) -> Settings {
     let control_table = file.table("control", &schema::CONTROL, source);
     let metrics_table = file.table("metrics", &schema::METRICS, source);
+    let service_table = file.table("service", &schema::SERVICE, source);
     let state_table = file.table("state", &schema::STATE, source);
     let memory_table = file.table("memory", &schema::MEMORY, source);
     let rings_table = file.table("rings", &schema::RINGS, source);
@@ -226,6 +273,7 @@ pub(super) fn read(file: &Section<'_, '_>, interfaces: usize, source: &mut Sourc
     let settings = Settings {
         control: control(control_table.as_ref(), source),
         metrics: metrics::read(metrics_table.as_ref(), source),
+        service: service(service_table.as_ref(), source),
         state: state(state_table.as_ref(), source),
         memory: memory(memory_table.as_ref(), source),
         rings: rings(rings_table.as_ref(), source),

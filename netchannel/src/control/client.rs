@@ -47,7 +47,7 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// The user may not ask.
-    #[error("{} may not be opened by this user; try again as root", path.display())]
+    #[error("{} may not be opened by this user; try again as root, or as a member of the group that owns it", path.display())]
     NotPermitted {
         /// The socket.
         path: PathBuf,

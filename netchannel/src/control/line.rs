@@ -39,6 +39,7 @@ impl Lines {
         }
     }
 
+    /// What the lines come from.
     pub(super) fn stream(&self) -> &UnixStream {
         &self.stream
     }

@@ -41,11 +41,17 @@
 //! will come, because the daemon stops, say. After that line the connection takes requests again, unless it is closed. `kinds` may be
 //! left out: all [kinds](crate::events::Kind).
 //!
+//! # Who may ask
+//! Whoever can connect may look: the socket has mode 0660, and the group that [`Access`] names. Changes (`delete`, and `rules` but for `state`
+//! and `list`) are for root, the user that serves, and members of that group, by the credentials that the kernel has of the client (`SO_PEERCRED`); an
+//! error answer says so to others.
+//!
 //! # What a client can do to the server
 //! Nothing: [`Limits`] bounds the number of clients, the length of a line, and the time for which a client may be silent,
 //! be in the middle of a line, or not read its answer. What watching clients have not yet read is bounded, too; one that reads nothing at
 //! all for [`Limits::answer`] is sent away, and some places are never taken by those who watch.
 
+mod access;
 mod client;
 mod filter;
 mod line;
@@ -58,6 +64,7 @@ mod socket;
 mod tests;
 mod watch;
 
+pub use access::{Access, NoSuchGroup};
 pub use client::{Client, ClientError, PageRequest, Paged, Pages, Told, WatchEnd, Watching};
 pub use filter::{Endpoints, Filter, WrongEndpoints};
 pub use request::{

@@ -269,6 +269,20 @@ impl Watch {
 }
 
 impl Request {
+    /// Whether it changes something, and is not for everybody then.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Ports
+            | Self::Channels
+            | Self::Drops
+            | Self::Mappings(_)
+            | Self::Sessions(_)
+            | Self::Pools(_) => false,
+            Self::DeleteMappings(_) => true,
+            Self::Rules(request) => request.changes(),
+        }
+    }
+
     /// The first page of all mappings.
     pub fn mappings() -> Request {
         Request::Mappings(Page::first(Filter::default()))

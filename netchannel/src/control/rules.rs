@@ -2,6 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
+impl RulesRequest {
+    /// Whether it changes something.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Begin {}
+            | Self::Part { .. }
+            | Self::Commit { .. }
+            | Self::Add { .. }
+            | Self::Delete { .. }
+            | Self::Replace { .. }
+            | Self::Confirm {}
+            | Self::Undo {} => true,
+            Self::State {} | Self::List { .. } => false,
+        }
+    }
+}
+
 /// What is asked about rules: the value of `rules` in a request's line. Texts are in the native form (`docs/rules.md`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -16,6 +16,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
+use super::access::Access;
 use super::line::{LineError, Lines};
 use super::request::Asked;
 use super::socket::{ControlSocket, ServerError};
@@ -117,16 +118,30 @@ impl Server {
     /// # Errors
     /// As [`start`](Server::start).
     pub fn start_with(path: &Path, inspect: Arc<dyn Inspect>, limits: Limits) -> Result<Server, ServerError> {
+        Server::start_for(path, Access::default(), inspect, limits)
+    }
+
+    /// As [`start_with`](Server::start_with), for those whom `access` says.
+    ///
+    /// # Errors
+    /// As [`start`](Server::start); or the socket can't be given to the group.
+    pub fn start_for(
+        path: &Path,
+        access: Access,
+        inspect: Arc<dyn Inspect>,
+        limits: Limits,
+    ) -> Result<Server, ServerError> {
         let failed = |action, source| ServerError::Io {
             path: path.to_owned(),
             action,
             source,
         };
-        let socket = ControlSocket::bind(path)?;
+        let socket = ControlSocket::bind(path, access.group())?;
         let (wake, woken) = UnixStream::pair().map_err(|error| failed("making a pair of sockets", error))?;
         let answering = Answering::by(inspect);
         let clients = Clients {
             answering: answering.clone(),
+            access: Arc::new(access),
             limits,
             open: Arc::default(),
             watchers: Arc::default(),
@@ -194,6 +209,7 @@ impl fmt::Debug for Answering {
 /// The threads of the clients and what is needed to end them.
 struct Clients {
     answering: Answering,
+    access: Arc<Access>,
     limits: Limits,
     open: Arc<Mutex<HashMap<u64, UnixStream>>>,
     watchers: Arc<AtomicUsize>,
@@ -274,6 +290,8 @@ impl Clients {
             open: Arc::clone(&self.open),
         };
         let conversation = Conversation {
+            may_change: self.access.allows(lines.stream()),
+            access: Arc::clone(&self.access),
             answering: self.answering.clone(),
             limits: self.limits,
             watchers: Arc::clone(&self.watchers),
@@ -333,6 +351,8 @@ fn refuse(stream: UnixStream, clients: usize) {
 
 /// What a client's thread needs.
 struct Conversation {
+    may_change: bool,
+    access: Arc<Access>,
     answering: Answering,
     limits: Limits,
     watchers: Arc<AtomicUsize>,
@@ -353,6 +373,10 @@ impl Conversation {
                 Err(error) => return Err(error),
             };
             match Asked::parse(&line) {
+                Ok(Asked::Once(request)) if request.changes() && !self.may_change => {
+                    let message = format!("this is for {} only", self.access);
+                    lines.write(&answer_line(Err(ControlError::new(message))), limits.answer)?;
+                }
                 Ok(Asked::Once(request)) => {
                     let answer = guarded(|| self.answering.present().answer(request));
                     lines.write(&answer_line(answer), limits.answer)?;

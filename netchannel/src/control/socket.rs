@@ -3,11 +3,12 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::access::NoSuchGroup;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
@@ -30,6 +31,9 @@ pub enum ServerError {
         /// The path.
         path: PathBuf,
     },
+    /// There is no such group.
+    #[error(transparent)]
+    Group(#[from] NoSuchGroup),
     /// The operating system refused.
     #[error("the control socket {} can not be served: {action}: {source}", path.display())]
     Io {
@@ -55,8 +59,9 @@ pub(super) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Binds `path`: its directory is made (mode 0755), the file of a dead process is replaced, the mode is 0660.
-    pub(super) fn bind(path: &Path) -> Result<Self, ServerError> {
+    /// Binds `path`: its directory is made (mode 0755), the file of a dead process is replaced, the mode is 0660, and the file is the group's if
+    /// there is one.
+    pub(super) fn bind(path: &Path, group: Option<u32>) -> Result<Self, ServerError> {
         let failed = |action, source: io::Error| ServerError::Io {
             path: path.to_owned(),
             action,
@@ -77,6 +82,9 @@ impl ControlSocket {
 
         let listener = listen(path).map_err(|errno| failed("binding it", errno.into()))?;
         let prepare = || {
+            if let Some(group) = group {
+                chown(path, None, Some(group))?;
+            }
             fs::set_permissions(path, Permissions::from_mode(0o660))?;
             listener.set_nonblocking(true)?;
             fs::symlink_metadata(path)

@@ -13,6 +13,7 @@ mod network_pages;
 mod offloads;
 mod packet_thread;
 mod pages;
+mod reload;
 mod reopen;
 mod rule_counters;
 mod rules;
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::{ChannelKind, Config, LONGEST_TAKEOVER, XdpMode};
-use crate::control::{Server, ServerError};
+use crate::control::{Access, Limits, Server, ServerError};
 use crate::dispatch::{PortFailed, RuleNumber};
 use crate::event_log::{EventLog, LogError, Reopener};
 use crate::events::{Events, Kind, What};
@@ -44,6 +45,8 @@ use metrics::Metrics;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
 use packet_thread::PacketThread;
+use reload::Reload;
+pub use reload::{ReloadError, Reloaded, Reloader};
 use rule_counters::Listings;
 use rules::RuleStore;
 use saver::Saver;
@@ -107,6 +110,7 @@ enum Event {
     WorkerEnded,
     PortFailed(PortFailed),
     Network(NetworkEvent),
+    Reload(Reload),
 }
 
 /// Stops a daemon from anywhere. Cheap to clone.
@@ -118,6 +122,17 @@ impl Stopper {
     pub fn stop(&self) {
         // A daemon that is gone needs no stopping.
         let _ = self.0.send(Event::Stop);
+    }
+}
+
+/// Tells whether a daemon works. Cheap to clone.
+#[derive(Clone)]
+pub struct Pulse(Handle);
+
+impl Pulse {
+    /// Whether packets are being looked at: their thread answers within two seconds. One that opens its ports anew may be late.
+    pub fn beats(&self) -> bool {
+        self.0.ask(PATIENCE, |_, _| ()).is_ok()
     }
 }
 
@@ -323,6 +338,16 @@ impl Daemon {
         Stopper(self.sender.clone())
     }
 
+    /// A way to have it take up a configuration that has changed.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.sender.clone())
+    }
+
+    /// A way to learn whether it works.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.worker.handle().clone())
+    }
+
     /// The user's side of a channel, to read from and write to.
     pub fn user_of(&self, channel: &str) -> ChannelUser {
         ChannelUser {
@@ -360,6 +385,7 @@ impl Daemon {
                     return Err(DaemonError::WorkerLost);
                 }
                 Ok(Event::PortFailed(failed)) => self.port_failed(&failed),
+                Ok(Event::Reload(reload)) => self.reload(reload),
                 Ok(Event::Network(event)) => self.network_changed(event)?,
                 Err(RecvTimeoutError::Timeout) => self.follow(),
             }
@@ -428,9 +454,14 @@ impl Daemon {
     }
 
     fn serve(&mut self) -> Result<(), DaemonError> {
-        self.server = Some(Server::start(
-            &self.config.control.socket,
-            Arc::new(self.inspector()),
+        let control = &self.config.control;
+        let access = Access::of(control.group.as_deref()).map_err(ServerError::from)?;
+        let inspector = Arc::new(self.inspector());
+        self.server = Some(Server::start_for(
+            &control.socket,
+            access,
+            inspector,
+            Limits::default(),
         )?);
         if let Some(address) = self.config.metrics.listen {
             self.metrics = Some(Metrics::start(address, self.inspector())?);

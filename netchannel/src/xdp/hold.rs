@@ -45,6 +45,21 @@ impl Pins {
         Self(directory.into())
     }
 
+    /// Makes the directory if it is missing (mode 0700), and the BPF file system.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn make(&self) -> io::Result<()> {
+        if self.0.is_dir() {
+            return Ok(());
+        }
+        if self.0.starts_with(FILE_SYSTEM) {
+            mount_file_system()?;
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)
+    }
+
     /// Whether the XDP program on an interface is one that an earlier process left to [hold](super::XdpProgram::hold) frames.
     ///
     /// # Errors
@@ -75,13 +90,7 @@ impl Pins {
     /// Has a link outlive the process.
     pub(super) fn pin(&self, link: BorrowedFd<'_>, ifindex: u32) -> Result<(), XdpError> {
         let make = || {
-            if self.0.starts_with(FILE_SYSTEM) {
-                mount_file_system()?;
-            }
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.0)?;
+            self.make()?;
             let path = self.path(ifindex)?;
             remove(&path)?;
             sys::pin(link, &path)

@@ -23,6 +23,7 @@ mod restart;
 mod routes;
 mod rules;
 mod running;
+mod service;
 mod site;
 mod starting;
 mod tcp;
