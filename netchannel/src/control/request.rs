@@ -277,7 +277,11 @@ impl Request {
             | Self::Drops
             | Self::Mappings(_)
             | Self::Sessions(_)
-            | Self::Pools(_) => false,
+            | Self::Pools(_)
+            | Self::Workers
+            | Self::Memory
+            | Self::Routes(_)
+            | Self::Neighbours(_) => false,
             Self::DeleteMappings(_) => true,
             Self::Rules(request) => request.changes(),
         }
