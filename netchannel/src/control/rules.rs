@@ -8,6 +8,7 @@ impl RulesRequest {
         match self {
             Self::Begin {}
             | Self::Part { .. }
+            | Self::Abort { .. }
             | Self::Commit { .. }
             | Self::Add { .. }
             | Self::Delete { .. }

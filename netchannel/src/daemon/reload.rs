@@ -126,6 +126,7 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
         control,
         new.control
     );
+    compare!(found, "metrics", config::Metrics { listen }, metrics, new.metrics);
     compare!(found, "service", config::Service { user }, service, new.service);
     compare!(
         found,
