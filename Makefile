@@ -6,11 +6,31 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Network namespaces, BPF and AF_XDP sockets need root; building does not.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo env "PATH=$(PATH)" "HOME=$(HOME)")
 
-.PHONY: build demo test field-test soak fuzz bench bench-classifier bench-classify bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
+.PHONY: build install demo test field-test soak fuzz bench bench-classifier bench-classify bench-reclaim bench-packet-path bench-traffic check check-threads ebpf check-ebpf setup clean
 
 # The `netchannel` command: target/release/netchannel.
 build: setup
 	cargo build --release --locked --package netchannel-tools
+
+# The command, its manual pages and completions, the systemd unit and a sample configuration. `make` comes first. Options:
+# sudo make install PREFIX=/usr DESTDIR=/tmp/package
+PREFIX = /usr/local
+SYSCONFDIR = /etc
+UNITDIR = $(PREFIX)/lib/systemd/system
+BINARY = target/release/netchannel
+SHARE = $(DESTDIR)$(PREFIX)/share
+install:
+	@test -x $(BINARY) || { echo "there is no $(BINARY) yet: run make first"; exit 1; }
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/netchannel
+	install -d $(DESTDIR)$(SYSCONFDIR)/netchannel $(DESTDIR)$(UNITDIR) $(SHARE)/man/man1 $(SHARE)/doc/netchannel \
+	    $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	$(BINARY) man --output $(SHARE)/man/man1
+	$(BINARY) completions bash > $(SHARE)/bash-completion/completions/netchannel
+	$(BINARY) completions zsh > $(SHARE)/zsh/site-functions/_netchannel
+	$(BINARY) completions fish > $(SHARE)/fish/vendor_completions.d/netchannel.fish
+	sed -e 's,/usr/local/sbin/,$(PREFIX)/sbin/,' -e 's,/etc/netchannel,$(SYSCONFDIR)/netchannel,' \
+	    docs/systemd/netchannel.service > $(DESTDIR)$(UNITDIR)/netchannel.service
+	install -m 644 docs/netchannel.toml $(SHARE)/doc/netchannel/netchannel.toml
 
 # Real traffic through a NAT between network namespaces. Options: make demo ARGS=--help
 demo: build

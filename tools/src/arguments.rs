@@ -7,6 +7,7 @@ mod network;
 mod packets;
 mod rules;
 mod running_rules;
+mod service;
 mod top;
 mod workload;
 
@@ -24,9 +25,13 @@ pub(crate) use workload::{
     Bench, BenchCommand, Classify, Format, Generate, Input, Match, Rules, RulesCommand,
 };
 
+pub(crate) use service::{Completions, ConfigArguments, ConfigCommand, Man, Shell};
+
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
 use netchannel::control::DEFAULT_SOCKET;
+
+use crate::color::Color;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +50,8 @@ Exit codes:
 
 const RUN_EXAMPLES: &str = "\
 Prints \"ready\" to standard output once it forwards packets, and what it does to standard error. SIGINT (Ctrl-C) and
-SIGTERM stop it cleanly; a second one ends it at once. The kernel has its traffic back in any case.
+SIGTERM stop it cleanly; a second one ends it at once. The kernel has its traffic back in any case. SIGHUP has the
+configuration read again: its rules come in force, or everything stays as it was, and the log says why.
 
 Examples:
   sudo netchannel run --config /etc/netchannel.toml
@@ -57,7 +63,7 @@ was expected. Exits with 3 if a file is refused.
 
 Examples:
   netchannel check netchannel.toml
-  netchannel check /etc/netchannel/*.toml";
+  netchannel check /etc/netchannel";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -127,6 +133,17 @@ pub(crate) struct Arguments {
     )]
     pub(crate) log: LevelFilter,
 
+    /// Whether text is coloured: on a terminal unless NO_COLOR is set, always, or never.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub(crate) color: Color,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -165,18 +182,27 @@ pub(crate) enum Command {
     /// Measure, and make what to measure with.
     #[command(after_help = workload::BENCH_EXAMPLES)]
     Bench(Bench),
+    /// Look at configurations.
+    #[command(after_help = service::CONFIG_EXAMPLES)]
+    Config(ConfigArguments),
+    /// Print the manual page, or write those of all commands.
+    #[command(after_help = service::MAN_EXAMPLES)]
+    Man(Man),
+    /// Print what has a shell complete this command.
+    #[command(after_help = service::COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The configuration.
+    /// The configuration: a file, or a directory whose files *.toml are one configuration.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// The configurations.
+    /// The configurations: files, or directories whose files *.toml are one configuration each.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 }

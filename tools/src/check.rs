@@ -5,7 +5,7 @@ use std::path::Path;
 
 use netchannel::config::{Config, ConfigError};
 
-use crate::arguments::Check;
+use crate::arguments::{Check, ConfigArguments, ConfigCommand};
 use crate::failure::Failure;
 
 /// Checks every file, then fails if one was refused.
@@ -23,6 +23,19 @@ pub(crate) fn check(arguments: &Check) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::Refused(refused))
+    }
+}
+
+/// `netchannel config`.
+pub(crate) fn config(arguments: &ConfigArguments) -> Result<(), Failure> {
+    match &arguments.command {
+        ConfigCommand::Check(arguments) => check(arguments),
+        ConfigCommand::Schema => {
+            let mut out = std::io::stdout().lock();
+            serde_json::to_writer_pretty(&mut out, &netchannel::config::json_schema())?;
+            writeln!(out)?;
+            Ok(())
+        }
     }
 }
 

@@ -4,10 +4,12 @@ mod arguments;
 mod bench;
 mod capture;
 mod check;
+mod color;
 mod failure;
 mod logging;
 mod monitor;
 mod nat;
+mod pages;
 mod replay;
 mod rules;
 mod run;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     logging::start(arguments.log);
+    color::choose(arguments.color);
     let result = match arguments.command {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
@@ -43,6 +46,9 @@ fn main() -> ExitCode {
         Command::Replay(replay) => replay::replay(&replay),
         Command::Rules(rules) => rules::rules(&rules),
         Command::Bench(bench) => bench::bench(&bench),
+        Command::Config(config) => check::config(&config),
+        Command::Man(man) => pages::man(&man),
+        Command::Completions(completions) => pages::completions(&completions),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -63,3 +63,124 @@ fn the_unit_gives_what_the_daemon_needs() {
     assert_eq!(names("AmbientCapabilities="), needed);
     assert_eq!(names("CapabilityBoundingSet="), needed);
 }
+
+/// Pages of all commands, in a directory.
+fn pages() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_netchannel"))
+        .args(["man", "--output"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    directory
+}
+
+#[test]
+fn manual_pages_are_there_for_all_commands_and_have_no_faults() {
+    let directory = pages();
+    let mut names: Vec<_> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|page| page.unwrap().file_name())
+        .collect();
+    names.sort_unstable();
+    for page in [
+        "netchannel.1",
+        "netchannel-run.1",
+        "netchannel-show-ports.1",
+        "netchannel-config-schema.1",
+    ] {
+        assert!(names.iter().any(|name| name == page), "{page}: {names:?}");
+    }
+    for name in names {
+        let page = directory.path().join(name);
+        let output = Command::new("groff")
+            .args(["-man", "-Tutf8", "-ww"])
+            .arg(&page)
+            .output()
+            .expect("groff");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{page:?}: {output:?}"
+        );
+        let text = fs::read_to_string(&page).unwrap();
+        assert!(
+            text.contains(".SH EXAMPLES") || text.contains(".SH COMMANDS"),
+            "{page:?} has no examples"
+        );
+    }
+    let first = Command::new(env!("CARGO_BIN_EXE_netchannel"))
+        .arg("man")
+        .output()
+        .unwrap();
+    assert_eq!(
+        first.stdout,
+        fs::read(directory.path().join("netchannel.1")).unwrap()
+    );
+}
+
+#[test]
+fn completions_work_in_bash() {
+    let binary = env!("CARGO_BIN_EXE_netchannel");
+    // What bash does when the tab key is pressed.
+    let complete = |words: &str| {
+        let count = words.split(' ').count() - 1;
+        let script = format!(
+            "source <({binary} completions bash)\nCOMP_WORDS=({words} '')\nCOMP_CWORD={}\n\
+             _netchannel netchannel '' \"${{COMP_WORDS[{count}]}}\"\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            count + 1
+        );
+        let output = Command::new("bash")
+            .args(["--norc", "-c", &script])
+            .output()
+            .expect("bash");
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let commands = complete("netchannel");
+    assert!(
+        ["run", "show", "completions"]
+            .iter()
+            .all(|word| commands.lines().any(|line| line == *word)),
+        "{commands}"
+    );
+    let shown = complete("netchannel show");
+    assert!(shown.lines().any(|line| line == "mappings"), "{shown}");
+    for shell in ["zsh", "fish"] {
+        let output = Command::new(binary)
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+        assert!(output.status.success() && output.stdout.len() > 1000, "{shell}");
+    }
+}
+
+#[test]
+fn install_puts_everything_where_it_belongs() {
+    let root = tempfile::tempdir().unwrap();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new("make")
+        .arg("--directory")
+        .arg(&tree)
+        .args(["install", "PREFIX=/usr"])
+        .arg(format!("DESTDIR={}", root.path().display()))
+        .arg(format!("BINARY={}", env!("CARGO_BIN_EXE_netchannel")))
+        .output()
+        .expect("make");
+    assert!(output.status.success(), "{output:?}");
+    for file in [
+        "usr/sbin/netchannel",
+        "usr/lib/systemd/system/netchannel.service",
+        "usr/share/man/man1/netchannel.1",
+        "usr/share/man/man1/netchannel-rules-load.1",
+        "usr/share/bash-completion/completions/netchannel",
+        "usr/share/zsh/site-functions/_netchannel",
+        "usr/share/fish/vendor_completions.d/netchannel.fish",
+        "usr/share/doc/netchannel/netchannel.toml",
+        "etc/netchannel",
+    ] {
+        assert!(root.path().join(file).exists(), "{file}");
+    }
+    let unit = fs::read_to_string(root.path().join("usr/lib/systemd/system/netchannel.service")).unwrap();
+    assert!(unit.contains("ExecStart=/usr/sbin/netchannel run --config /etc/netchannel\n"));
+}

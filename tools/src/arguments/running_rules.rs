@@ -52,6 +52,11 @@ const CONFIRM_EXAMPLES: &str = "\
 Examples:
   sudo netchannel rules load site.rules --confirm-within 60 && ping -c 3 192.0.2.1 && sudo netchannel rules confirm";
 
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  sudo netchannel rules status
+  sudo netchannel rules status -j";
+
 const UNDO_EXAMPLES: &str = "\
 Takes back the last change: a load, rules that were added, deleted or replaced, or a configuration that was read again.
 Called again, it takes back the one before; 16 changes are remembered.
@@ -84,6 +89,7 @@ pub(crate) enum RunningRules {
     #[command(after_help = UNDO_EXAMPLES)]
     Undo(Running),
     /// Say how many rules are in force, since when, and from where.
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(Running),
 }
 

@@ -1,7 +1,6 @@
 //! `netchannel rules diff`.
 
-use std::env;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use netchannel::rules::json::RuleForm;
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use super::{files, running};
 use crate::arguments::DiffRules;
+use crate::color;
 use crate::failure::Failure;
 
 /// Compares two files; tells by the exit code too whether they differ.
@@ -33,8 +33,7 @@ pub(super) fn diff(arguments: &DiffRules) -> Result<(), Failure> {
         serde_json::to_writer(&mut out, &Report::of(&found))?;
         writeln!(out)?;
     } else if !found.is_none() {
-        let colors =
-            io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colors = color::is_wanted();
         let mut lines = Lines {
             out: &mut out,
             colors,
