@@ -43,7 +43,7 @@
 //!
 //! # Who may ask
 //! Whoever can connect may look: the socket has mode 0660, and the group that [`Access`] names. Changes (`delete`, and `rules` but for `state`
-//! and `list`) are for root, the user that serves, and members of that group, by the credentials that the kernel has of the client (`SO_PEERCRED`); an
+//! and `list`), and the streams of packets (`trace`, `capture`), are for root, the user that serves, and members of that group, by the credentials that the kernel has of the client (`SO_PEERCRED`); an
 //! error answer says so to others.
 //!
 //! # What a client can do to the server

@@ -114,6 +114,16 @@ pub(super) enum Asked {
     Watch(Watch),
 }
 
+impl Asked {
+    /// Whether it is for those only who may change things.
+    pub(super) fn is_for_some(&self) -> bool {
+        match self {
+            Self::Once(request) => request.changes(),
+            Self::Watch(watch) => watch.shows_packets(),
+        }
+    }
+}
+
 /// A request as it stands in its line.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -281,7 +291,10 @@ impl Request {
             | Self::Workers
             | Self::Memory
             | Self::Routes(_)
-            | Self::Neighbours(_) => false,
+            | Self::Neighbours(_)
+            | Self::Flows(_)
+            | Self::TopFlows(_)
+            | Self::RuleCounters(_) => false,
             Self::DeleteMappings(_) => true,
             Self::Rules(request) => request.changes(),
         }

@@ -373,7 +373,7 @@ impl Conversation {
                 Err(error) => return Err(error),
             };
             match Asked::parse(&line) {
-                Ok(Asked::Once(request)) if request.changes() && !self.may_change => {
+                Ok(asked) if asked.is_for_some() && !self.may_change => {
                     let message = format!("this is for {} only", self.access);
                     lines.write(&answer_line(Err(ControlError::new(message))), limits.answer)?;
                 }

@@ -18,6 +18,16 @@ pub enum Watch {
     Capture(Capture),
 }
 
+impl Watch {
+    /// Whether it shows single packets, and is not for everybody then.
+    pub fn shows_packets(&self) -> bool {
+        match self {
+            Self::Events(_) => false,
+            Self::Trace(_) | Self::Capture(_) => true,
+        }
+    }
+}
+
 /// What a watching client is told next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
