@@ -64,7 +64,9 @@ impl Daemon {
 
     fn take_up(&mut self, config: Config) -> Result<Reloaded, ReloadError> {
         let needs_restart = differences(&self.config, &config);
-        let rules_changed = self.rules.running().list != config.rules;
+        let mut wanted = config.rules.clone();
+        wanted.rules.sort_by_key(|rule| rule.priority);
+        let rules_changed = self.rules.running().list() != wanted;
         let rules = config.rules.len();
         if rules_changed {
             let source = config.file.display().to_string();

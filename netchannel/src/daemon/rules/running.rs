@@ -35,7 +35,6 @@ impl Running {
     }
 
     /// Rules and sets, copied.
-    #[allow(dead_code)]
     pub(crate) fn list(&self) -> RuleList {
         RuleList {
             rules: self.iter().cloned().collect(),
