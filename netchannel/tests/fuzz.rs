@@ -91,3 +91,13 @@ fn rules_nftables() {
 fn icmp_errors() {
     run(targets::icmp_errors, "icmp_errors", 10_000);
 }
+
+#[test]
+fn rules_text() {
+    run(targets::rules_text, "rules_text", 20_000);
+}
+
+#[test]
+fn rules_json() {
+    run(targets::rules_json, "rules_json", 20_000);
+}
