@@ -121,9 +121,9 @@ impl Parser<'_, '_> {
         let actions = ACTIONS.into_iter().filter(|_| is_rule);
         let near = meant(self.word(token), words().chain(protocols).chain(actions));
         let expected = if is_rule {
-            format!("a protocol, {listed}, or the action: use CHANNEL, drop or pass{near}")
+            format!("a protocol's name, {listed}, or the action: use CHANNEL, drop or pass{near}")
         } else {
-            format!("a protocol, {listed}, or the end{near}")
+            format!("a protocol's name, {listed}, or the end{near}")
         };
         self.unexpected(token, &expected)
     }

@@ -178,7 +178,7 @@ fn what_is_wrong_is_told_with_its_place() {
             "t:1:6: found \"it\"; expected with, comment \"...\" or the end of the line",
         ),
         ("tcp form 10.0.0.1 drop", "(did you mean from?)"),
-        ("tpc drop", "t:1:1: found \"tpc\"; expected a protocol, priority"),
+        ("tpc drop", "t:1:1: found \"tpc\"; expected a protocol's name, priority"),
         (
             "tcp from drop",
             "t:1:10: found \"drop\"; expected a prefix, an address or a range \"FIRST-LAST\"",
@@ -350,7 +350,7 @@ fn single_rules_and_filters_name_the_sets_of_a_list() {
     );
     assert!(
         message("priority 3 tcp")
-            .starts_with("filter:1:1: found \"priority\"; expected a protocol, protocol, any")
+            .starts_with("filter:1:1: found \"priority\"; expected a protocol's name, protocol, any")
     );
     assert!(message("tcp\ntcp").starts_with("filter:1:4: found the end of the line"));
 }
