@@ -23,7 +23,7 @@ const TYPES: [(&str, Kind); 3] = [
 ];
 
 /// The longest name of a channel, in bytes.
-const MAX_CHANNEL_NAME: usize = 32;
+pub const MAX_CHANNEL_NAME: usize = 32;
 
 /// One channel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,7 +58,7 @@ use std::path::PathBuf;
 
 use crate::rules::RuleList;
 
-pub use channel::{Channel, ChannelKind, RESERVED_CHANNELS};
+pub use channel::{Channel, ChannelKind, MAX_CHANNEL_NAME, RESERVED_CHANNELS};
 pub use error::{ConfigError, MAX_PROBLEMS, Position, Problem};
 pub use files::MAX_FILES;
 pub use interface::{Interface, MAX_INTERFACE_NAME, MAX_INTERFACES, Role, XdpMode, ZeroCopy};

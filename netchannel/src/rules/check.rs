@@ -6,7 +6,7 @@ use super::boxes::MAX_RULE_BOXES;
 use super::rule::{Rule, Values};
 use super::values::{AddressRange, ICMP, ICMPV6, PROTOCOLS, PortRange, WITH_PORTS, protocol_name};
 use crate::channel::nat::{Filtering, MappingBehavior, PerProtocol, Protocol};
-use crate::config::{ChannelKind, Config, RESERVED_CHANNELS};
+use crate::config::{ChannelKind, Config, MAX_CHANNEL_NAME, MAX_INTERFACE_NAME, RESERVED_CHANNELS};
 use crate::dispatch::dimensions::{FIELDS, Field, LATER, dimension};
 use crate::text::{nearest, one_of, quoted};
 
@@ -136,6 +136,7 @@ pub fn check(rule: &Rule) -> Vec<Fault> {
     }
     check_fields(rule, &mut faults);
     check_families(rule, &mut faults);
+    check_names(rule, &mut faults);
     if let Some(comment) = &rule.comment
         && (comment.len() > MAX_COMMENT || comment.chars().any(char::is_control))
     {
@@ -153,6 +154,26 @@ pub fn check(rule: &Rule) -> Vec<Fault> {
         ));
     }
     faults
+}
+
+/// Names have a length that channels and interfaces can have.
+fn check_names(rule: &Rule, faults: &mut Vec<Fault>) {
+    for (index, name) in rule.interfaces.iter().enumerate() {
+        if name.is_empty() || name.len() > MAX_INTERFACE_NAME {
+            let message = format!(
+                "{} is not the name of an interface, which has 1 to {MAX_INTERFACE_NAME} bytes",
+                quoted(name)
+            );
+            faults.push(Fault::at(Part::Interface, index, message));
+        }
+    }
+    if rule.channel.is_empty() || rule.channel.len() > MAX_CHANNEL_NAME {
+        let message = format!(
+            "{} is not the name of a channel, which has 1 to {MAX_CHANNEL_NAME} bytes",
+            quoted(&rule.channel)
+        );
+        faults.push(Fault::of(Part::Channel, message));
+    }
 }
 
 /// Ports mean something only in protocols that have them.
@@ -177,6 +198,9 @@ fn check_ports(rule: &Rule, part: Part, ports: &Values<PortRange>, faults: &mut 
             );
             faults.push(Fault::at(Part::Protocol, index, message));
         }
+    }
+    if ports.len() < 2 {
+        return;
     }
     let mut sorted: Vec<(PortRange, usize)> = ports.iter().copied().zip(0..).collect();
     sorted.sort_unstable();
@@ -262,38 +286,40 @@ fn names_of(protocols: &[u8]) -> String {
 
 /// Everything in a rule agrees on one address family.
 fn check_families(rule: &Rule, faults: &mut Vec<Fault>) {
-    let mut decided: Option<(bool, String)> = None;
-    let mut agree = |part, index, is_ipv4: bool, because: &dyn Fn() -> String| match &decided {
-        None => decided = Some((is_ipv4, because())),
-        Some((family, first)) if *family != is_ipv4 => {
+    let mut decided: Option<(Part, bool)> = None;
+    let mut agree = |part, index: Option<usize>, is_ipv4: bool| match decided {
+        None => decided = Some((part, is_ipv4)),
+        Some((first, family)) if family != is_ipv4 => {
             let message = format!(
-                "{} does not go with {first}; expected one address family in a rule",
-                because()
+                "{} does not go with {}; expected one address family in a rule",
+                says_family(part, is_ipv4),
+                says_family(first, family)
             );
             faults.push(Fault { part, index, message });
         }
         Some(_) => {}
     };
-    for (part, key, values) in [(Part::From, "from", &rule.from), (Part::To, "to", &rule.to)] {
+    for (part, values) in [(Part::From, &rule.from), (Part::To, &rule.to)] {
         for (index, range) in values.iter().enumerate() {
-            let because = || {
-                let family = if range.is_ipv4() { "IPv4" } else { "IPv6" };
-                format!("the {family} address in `{key}`")
-            };
             let index = (index < values.listed.len()).then_some(index);
-            agree(part, index, range.is_ipv4(), &because);
+            agree(part, index, range.is_ipv4());
         }
     }
     for (index, protocol) in rule.protocols.iter().enumerate() {
-        match *protocol {
-            ICMP => agree(Part::Protocol, Some(index), true, &|| {
-                "icmp, which is IPv4's,".to_owned()
-            }),
-            ICMPV6 => agree(Part::Protocol, Some(index), false, &|| {
-                "icmpv6, which is IPv6's,".to_owned()
-            }),
-            _ => {}
+        if matches!(*protocol, ICMP | ICMPV6) {
+            agree(Part::Protocol, Some(index), *protocol == ICMP);
         }
+    }
+}
+
+/// What in a part of a rule tells the address family.
+fn says_family(part: Part, is_ipv4: bool) -> String {
+    let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+    match (part, is_ipv4) {
+        (Part::From, _) => format!("the {family} address in `from`"),
+        (Part::To, _) => format!("the {family} address in `to`"),
+        (_, true) => "icmp, which is IPv4's,".to_owned(),
+        (_, false) => "icmpv6, which is IPv6's,".to_owned(),
     }
 }
 

@@ -178,7 +178,10 @@ fn what_is_wrong_is_told_with_its_place() {
             "t:1:6: found \"it\"; expected with, comment \"...\" or the end of the line",
         ),
         ("tcp form 10.0.0.1 drop", "(did you mean from?)"),
-        ("tpc drop", "t:1:1: found \"tpc\"; expected a protocol's name, priority"),
+        (
+            "tpc drop",
+            "t:1:1: found \"tpc\"; expected a protocol's name, priority",
+        ),
         (
             "tcp from drop",
             "t:1:10: found \"drop\"; expected a prefix, an address or a range \"FIRST-LAST\"",
