@@ -9,6 +9,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`config`] | the configuration: one TOML file, checked as a whole |
+//! | [`rules`] | rules: their one form, and the notations that they are read from and written into |
 //! | [`daemon`] | a configuration brought to life on this machine's interfaces |
 //! | [`replay`] | the same on captures, without a network card and without root |
 //! | [`channel`] | [`Netchannel`](channel::Netchannel), the trait to implement, and the channels that ship |
