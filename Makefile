@@ -56,10 +56,10 @@ soak: MINUTES = 1
 soak: setup
 	$(if $(SEED),SOAK_SEED=$(SEED)) SOAK_MINUTES=$(MINUTES) cargo test --release --locked --package classifier --test soak
 
-# The fuzzing targets of the parser, the translator, ICMP, state files and rules of every format, for as long as wanted; `make test` has a short run.
+# The fuzzing targets of the parser, the translator, ICMP, state files, rules of every format and requests of the control socket, for as long as wanted; `make test` has a short run.
 # Options: make fuzz SECONDS=600 TARGETS=icmp_errors
 fuzz: SECONDS = 60
-fuzz: TARGETS = parser translator icmp_errors nat_state rules_text rules_json rules_iptables rules_nftables
+fuzz: TARGETS = parser translator icmp_errors nat_state rules_text rules_json rules_iptables rules_nftables control
 fuzz: setup
 	netchannel/fuzz/run $(SECONDS) $(TARGETS)
 

@@ -88,6 +88,11 @@ fn rules_nftables() {
 }
 
 #[test]
+fn control() {
+    run(targets::control, "control", 20_000);
+}
+
+#[test]
 fn icmp_errors() {
     run(targets::icmp_errors, "icmp_errors", 10_000);
 }

@@ -3,6 +3,7 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod control;
 mod icmp_errors;
 mod nat_state;
 mod packets;
@@ -12,6 +13,7 @@ mod rules_json;
 mod rules_text;
 mod translator;
 
+pub use control::control;
 pub use icmp_errors::icmp_errors;
 pub use nat_state::nat_state;
 pub use parser::parser;

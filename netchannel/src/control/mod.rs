@@ -69,7 +69,7 @@ pub use client::{Client, ClientError, PageRequest, Paged, Pages, Told, WatchEnd,
 pub use filter::{Endpoints, Filter, WrongEndpoints};
 pub use request::{
     Capture, DEFAULT_PAGE, DEFAULT_SNAP_LENGTH, DEFAULT_TRACE_RATE, FlowOrder, FlowPage, MAX_PAGE,
-    MAX_TRACE_RATE, NetworkPage, Page, Request, RuleOrder, RulePage, Side, TopFlows, Trace,
+    MAX_TRACE_RATE, NetworkPage, Page, Request, RuleOrder, RulePage, Side, TopFlows, Trace, check_line,
 };
 pub use rules::RulesRequest;
 pub use server::{ControlError, Inspect, Limits, Server};

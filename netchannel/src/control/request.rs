@@ -214,6 +214,20 @@ const OF_NETWORK: &str = "`prefix` and `interface` belong to \"routes\" and \"ne
 /// What is told with a line that asks for nothing.
 const EXPECTED: &str = "expected for example {\"show\":\"ports\"}";
 
+/// Whether a line, without its line feed, is a request; what the server would tell its client if not. A line that is one is read
+/// once more as it would be written by a client here: the result is whether it means the same.
+///
+/// # Errors
+/// What is wrong with the line.
+pub fn check_line(line: &[u8]) -> Result<bool, String> {
+    let asked = Asked::parse(line)?;
+    let again = match &asked {
+        Asked::Once(request) => request.to_line(),
+        Asked::Watch(watch) => watch.to_line(),
+    };
+    Ok(Asked::parse(again.trim_ascii_end()) == Ok(asked))
+}
+
 impl Asked {
     /// Reads a line; the error is text for the client.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
