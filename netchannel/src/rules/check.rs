@@ -6,7 +6,9 @@ use super::boxes::MAX_RULE_BOXES;
 use super::rule::{Rule, Values};
 use super::values::{AddressRange, ICMP, ICMPV6, PROTOCOLS, PortRange, WITH_PORTS, protocol_name};
 use crate::channel::nat::{Filtering, MappingBehavior, PerProtocol, Protocol};
-use crate::config::{ChannelKind, Config, MAX_CHANNEL_NAME, MAX_INTERFACE_NAME, RESERVED_CHANNELS};
+use crate::config::{
+    ChannelKind, Config, MAX_CHANNEL_NAME, MAX_INTERFACE_NAME, MAX_INTERFACES, RESERVED_CHANNELS,
+};
 use crate::dispatch::dimensions::{FIELDS, Field, LATER, dimension};
 use crate::text::{nearest, one_of, quoted};
 
@@ -115,12 +117,29 @@ impl Rule {
 /// What is wrong with a rule by itself; nothing, if it is good.
 pub fn check(rule: &Rule) -> Vec<Fault> {
     let mut faults = Vec::new();
+    let boxes = rule.boxes();
+    if boxes > MAX_RULE_BOXES {
+        faults.push(Fault::of(
+            Part::Whole,
+            format!(
+                "the lists of this rule make {boxes} single rules; expected at most {MAX_RULE_BOXES}: use prefixes or \
+                 ranges in place of lists"
+            ),
+        ));
+        // What else is wrong with so many values would take long to find out.
+        return faults;
+    }
     let both = [
         (Part::SourcePorts, &rule.source_ports),
         (Part::DestinationPorts, &rule.destination_ports),
     ];
     for (part, ports) in both {
         check_ports(rule, part, ports, &mut faults);
+    }
+    if rule.interfaces.len() > MAX_INTERFACES {
+        let message = format!("names more than {MAX_INTERFACES} interfaces; expected fewer, or any");
+        faults.push(Fault::of(Part::Interface, message));
+        return faults;
     }
     for (index, name) in rule.interfaces.iter().enumerate() {
         if rule.interfaces[..index].contains(name) {
@@ -142,16 +161,6 @@ pub fn check(rule: &Rule) -> Vec<Fault> {
     {
         let message = format!("a comment has at most {MAX_COMMENT} bytes and no control characters");
         faults.push(Fault::of(Part::Comment, message));
-    }
-    let boxes = rule.boxes();
-    if boxes > MAX_RULE_BOXES {
-        faults.push(Fault::of(
-            Part::Whole,
-            format!(
-                "the lists of this rule make {boxes} single rules; expected at most {MAX_RULE_BOXES}: use prefixes or \
-                 ranges in place of lists"
-            ),
-        ));
     }
     faults
 }

@@ -164,6 +164,16 @@ impl Reader {
         self.more = more;
     }
 
+    /// Whether no more problems are kept: further ones are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS
+    }
+
+    /// Counts a problem that is not kept.
+    pub(crate) fn count_problem(&mut self) {
+        self.more += 1;
+    }
+
     /// Whether there is no use in looking for more.
     pub(crate) fn has_enough(&self) -> bool {
         self.more >= MAX_PROBLEMS

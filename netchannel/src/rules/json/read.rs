@@ -116,6 +116,10 @@ struct Reading<'r> {
 impl Reading<'_> {
     fn wrong(&mut self, key: &str, message: &str) {
         self.is_wrong = true;
+        if self.reader.is_full() {
+            self.reader.count_problem();
+            return;
+        }
         let item = self.item.map(|(what, number)| format!("{what} {number}"));
         let key = match (item, key) {
             (Some(item), "") => item,

@@ -18,6 +18,9 @@ pub(super) struct Wrong {
     pub(super) message: String,
 }
 
+/// Bytes of a line behind the place of a problem that may be shown.
+const MAX_SHOWN: usize = 1_024;
+
 /// Words that a line begins with, for finding the way back after an error in a list that goes over several lines.
 const LINE_BEGINS_WITH: [&str; 8] = ["set", "include", "priority", "from", "to", "use", "drop", "pass"];
 
@@ -182,6 +185,10 @@ impl<'t, 'r> Parser<'t, 'r> {
     /// Notes what is wrong, and goes on.
     pub(super) fn wrong(&mut self, at: Range<usize>, message: &str) {
         self.is_wrong = true;
+        if self.reader.is_full() {
+            self.reader.count_problem();
+            return;
+        }
         let problem = self.problem(&at, message);
         self.reader.problem(problem);
     }
@@ -193,8 +200,12 @@ impl<'t, 'r> Parser<'t, 'r> {
         let lines = before.iter().filter(|byte| **byte == b'\n').count();
         let line_start = before.iter().rposition(|byte| *byte == b'\n');
         let line_start = line_start.map_or(first_start, |place| first_start + place + 1);
-        let rest = &self.text[line_start..];
-        let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
+        // No more of a long line than is shown.
+        let mut end = (at.end.max(start) + MAX_SHOWN).min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let line = self.text[line_start..end].split('\n').next().unwrap_or("");
         let number = first.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
         let at = start - line_start..at.end.max(start) - line_start;
         Problem::in_line(self.shown, number, line, &at, message)
@@ -381,6 +392,9 @@ impl<'t, 'r> Parser<'t, 'r> {
                 self.next();
                 return Ok(());
             }
+            if self.reader.has_enough() {
+                return Err(self.unexpected(token, "fewer problems"));
+            }
             is_empty = false;
             self.next();
             value(self, token)?;
@@ -420,6 +434,11 @@ impl<'t, 'r> Parser<'t, 'r> {
     /// Notes what is wrong with a rule as a whole.
     pub(super) fn check(&mut self, rule: &Rule, whole: Range<usize>) {
         for fault in check(rule) {
+            if self.reader.is_full() {
+                self.is_wrong = true;
+                self.reader.count_problem();
+                continue;
+            }
             let at = self.span(fault.part, fault.index);
             let at = at.unwrap_or(whole.start..whole.start + self.text[whole.clone()].trim_end().len());
             self.wrong(at, &fault.message);

@@ -529,3 +529,20 @@ fn places_are_of_the_file_that_was_named() {
     let alone = parse_match("tcp", &RuleList::default()).unwrap();
     assert_eq!(alone.place.file, None);
 }
+
+#[test]
+fn what_is_wrong_a_million_times_is_told_soon() {
+    for text in [
+        format!("tcp from {{{}}} drop", "x,".repeat(1_000_000)),
+        format!("tcp to port {{{}}} drop", "1,".repeat(1_000_000)),
+        format!("tcp to port {{{}}} drop", "1,".repeat(60_000)),
+        format!("on {{{}}} drop", "a,".repeat(60_000)),
+        format!("set a = {{{}}}", "x,".repeat(1_000_000)),
+        "}".repeat(1_000_000),
+        "{".repeat(1_000_000),
+        "x\n".repeat(1_000_000),
+    ] {
+        let error = parse(&text, "t").unwrap_err();
+        assert!(!error.problems.is_empty() && error.problems.len() <= MAX_PROBLEMS);
+    }
+}
