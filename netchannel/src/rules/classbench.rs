@@ -1,4 +1,4 @@
-//! Rules in the text format of ClassBench; see [`workload::classbench`](crate::workload::classbench) for the format itself.
+//! Rules in the text format of ClassBench; see [the format itself](crate::workload::classbench).
 //!
 //! It has no channels, so those that are read all have one that is given, and no priorities: the first line is tried first. Its TCP flags
 //! are passed over. A line for any protocol that asks for ports becomes a rule for [all protocols that have ports](super::WITH_PORTS).
