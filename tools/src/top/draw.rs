@@ -247,11 +247,13 @@ fn load_lines(pair: &Pair<'_>, width: usize) -> Vec<Line<'static>> {
         ));
     }
     for pool in &pair.now.pools.pools {
-        let text = format!(
-            "{} inside hosts at {} addresses",
-            count(pool.hosts),
-            count(pool.addresses)
-        );
+        let counted = |number: u64, one: &str, several: &str| match number {
+            1 => format!("1 {one}"),
+            number => format!("{} {several}", count(number)),
+        };
+        let hosts = counted(pool.hosts, "inside host", "inside hosts");
+        let addresses = counted(pool.addresses, "external address", "external addresses");
+        let text = format!("{hosts}, {addresses}");
         lines.push(Line::raw(format!("{:<22}  {text}", cut(&pool.channel, 22))));
     }
     lines

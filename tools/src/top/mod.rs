@@ -12,11 +12,13 @@ use std::io::{IsTerminal, stdin, stdout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::TryRecvError;
+use std::thread;
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::arguments::Top;
 use crate::failure::Failure;
@@ -35,14 +37,28 @@ pub(crate) fn top(arguments: &Top) -> Result<(), Failure> {
         ));
     }
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    end_on_hangup()?;
     // From here to `restore` the terminal is this program's; a panic restores it, too.
     let mut terminal = ratatui::try_init()?;
     let shown = show(&mut terminal, arguments, &stop);
     ratatui::try_restore()?;
     shown
+}
+
+/// Ends the program when its terminal is gone. To wait for keys of such a terminal would not come back to look at a flag.
+fn end_on_hangup() -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGHUP])?;
+    thread::Builder::new().name("hangup".to_owned()).spawn(move || {
+        if signals.forever().next().is_some() {
+            // It may be there still: somebody sent the signal.
+            let _ = ratatui::try_restore();
+            std::process::exit(0);
+        }
+    })?;
+    Ok(())
 }
 
 fn show(terminal: &mut DefaultTerminal, arguments: &Top, stop: &AtomicBool) -> Result<(), Failure> {

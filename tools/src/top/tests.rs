@@ -213,7 +213,7 @@ fn the_overview_has_it_all_on_a_small_screen() {
     assert!(
         screen
             .line("internet  ")
-            .contains("2 inside hosts at 1 addresses")
+            .contains("2 inside hosts, 1 external address")
     );
     assert!(screen.line("ttl-expired").starts_with("ttl-expired 7.0 177"));
     let text = screen.lines().join("\n");

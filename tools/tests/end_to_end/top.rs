@@ -262,6 +262,23 @@ fn signals_and_control_c_leave_a_clean_terminal() {
     site.finish();
 }
 
+/// The window is closed, or the connection to it lost: nobody is left to quit.
+#[test]
+fn it_ends_with_its_terminal() {
+    let site = Site::new();
+    let terminal = Terminal::run(&top(&site.daemon.socket()));
+    terminal.wait_for("the view", |screen| screen.contains("worker packets"));
+    let process = format!("/proc/{}/status", terminal.child());
+    drop(terminal);
+    let is_over = || {
+        let status = fs::read_to_string(&process).unwrap_or_default();
+        // One that nobody waits for stays as a zombie.
+        status.is_empty() || status.lines().any(|line| line.starts_with("State:\tZ"))
+    };
+    eventually("its end", is_over);
+    site.finish();
+}
+
 #[test]
 fn a_daemon_that_restarts_is_waited_for() {
     let lab = lab(&Options::default());

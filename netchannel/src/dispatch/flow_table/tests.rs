@@ -80,6 +80,15 @@ fn flows_are_told_while_somebody_watches() {
         closed.collect::<Vec<_>>(),
         [(key(0), CloseReason::Replaced), (key(16), CloseReason::Rules)]
     );
+    // Those that had no packet since are closed by the sweep.
+    table.sweep(usize::MAX, Time::from_secs(31));
+    let swept = recording
+        .by_ref()
+        .filter_map(|record| Some((record.key.source_port, record.closed?.reason)));
+    let mut swept: Vec<_> = swept.collect();
+    swept.sort_by_key(|(port, _)| *port);
+    let expected: Vec<_> = (1..=7).map(|number| (2 * number, CloseReason::Rules)).collect();
+    assert_eq!(swept, expected);
 }
 
 #[test]
