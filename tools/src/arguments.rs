@@ -1,5 +1,6 @@
 //! The command line.
 
+mod analysis;
 mod import;
 mod monitor;
 mod nat;
@@ -14,6 +15,7 @@ mod workload;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use analysis::{Explain, Lint};
 pub(crate) use monitor::Monitor;
 pub(crate) use nat::{Delete, Nat, NatCommand, Reverse, ShowMappings, ShowPools, ShowSessions};
 pub(crate) use network::{ShowNeighbours, ShowRoutes};

@@ -13,6 +13,7 @@ mod files;
 mod format;
 pub mod iptables;
 pub mod json;
+pub mod lint;
 mod list;
 mod loaded;
 pub mod nftables;

@@ -193,6 +193,33 @@ fn claims(
     settings.external.iter().map(claim).collect()
 }
 
+/// What the translators of a configuration claim that can be told without a running machine: all but addresses of interfaces.
+pub(crate) fn numbered_claims(config: &Config) -> Vec<Claim> {
+    let mut all = Vec::new();
+    // `drop` and `pass` have the first two numbers.
+    for (channel, id) in config.channels.iter().zip((2..).map(ChannelId)) {
+        let ChannelKind::Nat(settings) = &channel.kind else {
+            continue;
+        };
+        let numbered = settings.external.iter().filter_map(|external| match external {
+            External::Addresses(first, last) => Some(*first..=*last),
+            External::Interface(_) => None,
+        });
+        let external: Vec<_> = numbered.collect();
+        let claims = external.iter().map(|addresses| Claim {
+            channel: id,
+            name: channel.name.clone(),
+            addresses: addresses.clone(),
+            ports: ranges(&settings.ports),
+            is_whole: false,
+            interface: None,
+        });
+        let forwards = forwards(settings, &external);
+        all.extend(with_static(claims.collect(), settings, &forwards));
+    }
+    all
+}
+
 /// Who has which external ports, of each translator whose inside hosts have ports of their own, with its name.
 ///
 /// # Errors

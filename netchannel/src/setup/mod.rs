@@ -8,6 +8,7 @@ mod layout;
 mod moves;
 mod rules;
 
+pub(crate) use channels::numbered_claims;
 pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels, port_schemes};
 pub use filter::packet_filter;
 pub use interest::interest;

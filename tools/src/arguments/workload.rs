@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use netchannel::measure::Structure;
+use netchannel::rules::explain::Flow;
 use netchannel::workload::generate::{Distribution, Properties, Style};
 
+use super::analysis::{self, Explain, Lint};
+use super::import::ImportArguments;
 use super::rules::RuleFiles;
 use super::running_rules::RunningRules;
 
@@ -30,10 +33,12 @@ Examples:
 const MATCH_EXAMPLES: &str = "\
 Prints a line for each header of the trace: the number of the rule that wins, which is its line in the file, from 1
 (blank lines and comments count as lines), or - if no rule matches. A winner that the trace names is not looked at.
-Exits with 3 if a file is wrong; then nothing is printed but what is wrong with it.
+For each FLOW, prints file, line and text of the rule that wins, or -. Rules of JSON and nft have no lines: there it is
+the number of the rule. Exits with 3 if a file is wrong; then nothing is printed but what is wrong with it.
 
 Examples:
   netchannel rules match --rules acl.rules --format classbench --trace acl.trace
+  netchannel rules match --rules site.rules 'tcp 10.0.0.5:1234 > 1.2.3.4:443 on eth0' 'icmp 10.0.0.5 > 1.2.3.4'
   netchannel rules match --rules acl.rules.gz --trace acl.trace.gz --structure linear | sort | uniq -c | sort -rn";
 
 const CLASSIFY_EXAMPLES: &str = "\
@@ -75,6 +80,12 @@ pub(crate) enum RulesCommand {
     /// Say which rule wins for each header of a trace.
     #[command(after_help = MATCH_EXAMPLES)]
     Match(Match),
+    /// Say what is probably not meant in rules: rules that never win, and the like.
+    #[command(after_help = analysis::LINT_EXAMPLES)]
+    Lint(Lint),
+    /// Say which rule decides about a packet, and what becomes of it.
+    #[command(after_help = analysis::EXPLAIN_EXAMPLES)]
+    Explain(Box<Explain>),
     #[command(flatten)]
     Files(RuleFiles),
     #[command(flatten)]
@@ -106,10 +117,33 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct Match {
-    #[command(flatten)]
-    pub(crate) input: Input,
+    /// The rules, compressed with gzip or not.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: PathBuf,
 
-    /// What to look up in: linear, interval, trie or tuple.
+    /// The format of the rules: native, json, classbench, iptables or nftables [default: classbench for a trace, else what
+    /// they look like]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<netchannel::rules::Format>,
+
+    /// The headers to look up, compressed with gzip or not: a line for each with source and destination address, source
+    /// and destination port and protocol, all decimal, and the winning rule from 0, or -1, if known.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "flows",
+        conflicts_with = "flows"
+    )]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Packets that open flows, as `netchannel rules explain` takes them.
+    #[arg(value_name = "FLOW")]
+    pub(crate) flows: Vec<Flow>,
+
+    #[command(flatten)]
+    pub(crate) import: ImportArguments,
+
+    /// What to look up in, for a trace and ClassBench's format: linear, interval, trie or tuple.
     #[arg(long, value_name = "NAME", default_value_t = Structure::default())]
     pub(crate) structure: Structure,
 }

@@ -9,6 +9,11 @@ impl Rule {
     ///
     /// A rule that names interfaces takes no packet of which the interface is not told.
     pub fn takes(&self, flow: &Flow) -> bool {
+        self.takes_tuple(flow) && self.takes_fields(flow)
+    }
+
+    /// Whether addresses, ports and protocol match.
+    pub(super) fn takes_tuple(&self, flow: &Flow) -> bool {
         let families = self.families();
         let family = if flow.source.is_ipv4() {
             families.ipv4
@@ -26,7 +31,6 @@ impl Rule {
             && ports
                 .iter()
                 .all(|(ports, port)| any_or(ports, |range| range.contains(*port)))
-            && self.takes_fields(flow)
     }
 
     fn takes_fields(&self, flow: &Flow) -> bool {

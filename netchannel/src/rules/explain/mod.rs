@@ -1,9 +1,17 @@
 //! What becomes of a packet, and why.
 
+mod decide;
 mod flow;
 mod matching;
+mod narrowing;
 mod notation;
+#[cfg(test)]
+mod tests;
+mod translation;
 
+pub use decide::{Decider, Decision, World};
 pub use flow::{DEFAULT_SOURCE_PORT, Flow};
 pub use matching::matching;
+pub use narrowing::{Narrowing, narrow};
 pub use notation::FlowError;
+pub use translation::translation;
