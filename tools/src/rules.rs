@@ -8,7 +8,6 @@ mod lint;
 mod matching;
 mod progress;
 mod running;
-mod shown;
 
 use std::path::Path;
 

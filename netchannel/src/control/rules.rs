@@ -15,7 +15,7 @@ impl RulesRequest {
             | Self::Replace { .. }
             | Self::Confirm {}
             | Self::Undo {} => true,
-            Self::State {} | Self::List { .. } => false,
+            Self::State {} | Self::List { .. } | Self::Explain { .. } => false,
         }
     }
 }
@@ -88,6 +88,14 @@ pub enum RulesRequest {
     Undo {},
     /// What is in force: [`report::RulesState`](super::report::RulesState).
     State {},
+    /// What becomes of a packet, and why: [`Explanation`](crate::rules::explain::Explanation).
+    Explain {
+        /// The packet, as `netchannel rules explain` takes it: `tcp 10.0.0.5:1234 > 192.0.2.1:443 on lan0`.
+        flow: String,
+        /// Also how each dimension narrows the rules down.
+        #[serde(default)]
+        verbose: bool,
+    },
     /// A page of the rules in the order in which they are tried: [`report::RulesPage`](super::report::RulesPage).
     List {
         /// The `next` of the page before.

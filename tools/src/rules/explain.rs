@@ -3,133 +3,77 @@
 use std::io::{BufWriter, Write};
 use std::net::IpAddr;
 
-use netchannel::config::{ChannelKind, Config};
 use netchannel::control::report::Mapping;
-use netchannel::control::{Client, Filter};
-use netchannel::rules::explain::{Decider, Flow, Narrowing, World, narrow, translation};
+use netchannel::control::{Client, Filter, RulesRequest};
+use netchannel::rules::explain::{Explanation, Flow, ShownRule, World, explain};
 use netchannel::rules::{Options, RuleList};
 use serde::Serialize;
 
-use super::shown::Shown;
-use super::{files, running};
+use super::files;
 use crate::arguments::Explain;
 use crate::check::load;
 use crate::failure::Failure;
 use crate::table::{Side, Table};
 
+/// What is said, and of a running netchannel also what the source has already.
 #[derive(Serialize)]
-struct Explanation {
-    flow: String,
-    channel: String,
-    /// nat, forward, drop, pass or custom; nothing if it is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    /// rule, claim, way_back or nothing.
-    by: &'static str,
-    /// The rule that wins, or that a way back belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<Shown>,
-    /// Other rules that match, in the order in which they are tried.
-    others: Vec<Shown>,
-    translation: Vec<String>,
+struct Report {
+    #[serde(flatten)]
+    explanation: Explanation,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mappings: Vec<Mapping>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    dimensions: Vec<Narrowing>,
 }
 
 pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
-    let refused = |error| Failure::Refused(vec![error]);
-    let config = arguments
-        .config
-        .as_deref()
-        .map(load)
-        .transpose()
-        .map_err(refused)?;
-    let options = Options {
-        format: arguments.format,
-        import: arguments.import.options(),
-        ..Options::default()
-    };
-    let is_running = arguments.rules.is_none() && config.is_none();
-    let list = match (&arguments.rules, &config) {
-        (Some(file), _) => files::read(file, &options).map_err(refused)?,
-        (None, Some(config)) => config.rules.clone(),
-        (None, None) => running::in_force(&arguments.socket)?,
-    };
-    let mut flow = arguments.flow.clone();
-    let world = World::new(config.as_ref());
-    world.complete(&mut flow);
-    let mut explanation = explain(&world, &list, &flow);
-    if arguments.verbose {
-        explanation.dimensions = narrow(&list, &flow, &interfaces(&list, config.as_ref()));
-    }
-    if is_running {
+    let report = if arguments.rules.is_none() && arguments.config.is_none() {
         let mut client = Client::connect(&arguments.socket)?;
-        explanation.mappings = mappings(&mut client, &flow)?;
-    }
+        Report {
+            explanation: client.rules(RulesRequest::Explain {
+                flow: arguments.flow.to_string(),
+                verbose: arguments.verbose,
+            })?,
+            mappings: mappings(&mut client, &arguments.flow)?,
+        }
+    } else {
+        Report {
+            explanation: of_files(arguments)?,
+            mappings: Vec::new(),
+        }
+    };
     let mut out = BufWriter::new(std::io::stdout().lock());
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
-        tell(&mut out, &explanation)?;
+        tell(&mut out, &report)?;
     }
     out.flush()?;
     Ok(())
 }
 
-fn explain(world: &World<'_>, list: &RuleList, flow: &Flow) -> Explanation {
-    let decision = world.decide(list, flow);
-    let (by, rule) = match decision.by {
-        Decider::Rule(rule) => ("rule", Some(rule)),
-        Decider::WayBack(rule) => ("way_back", Some(rule)),
-        Decider::Claim => ("claim", None),
-        Decider::Nothing => ("nothing", None),
+/// By the rules of a file, or of a configuration.
+fn of_files(arguments: &Explain) -> Result<Explanation, Failure> {
+    let refused = |error| Failure::Refused(vec![error]);
+    let config = arguments.config.as_deref().map(load).transpose();
+    let config = config.map_err(refused)?;
+    let options = Options {
+        format: arguments.format,
+        import: arguments.import.options(),
+        ..Options::default()
     };
-    let shown = |rule: usize| Shown::of(&list.rules[rule]);
-    let others = decision
-        .matching
-        .iter()
-        .copied()
-        .filter(|other| Some(*other) != rule);
-    let kind = match (decision.channel.as_str(), world.config) {
-        ("drop", _) => Some("drop"),
-        ("pass", _) => Some("pass"),
-        (name, Some(config)) => config.channel(name).map(|channel| match channel.kind {
-            ChannelKind::Nat(_) => "nat",
-            ChannelKind::Forward => "forward",
-            ChannelKind::Custom => "custom",
-        }),
-        (_, None) => None,
+    let list = match (&arguments.rules, &config) {
+        (Some(file), _) => files::read(file, &options).map_err(refused)?,
+        (None, Some(config)) => config.rules.clone(),
+        (None, None) => RuleList::default(),
     };
-    let translated = world
-        .config
-        .map(|config| translation(config, &decision.channel, flow));
-    Explanation {
-        flow: flow.to_string(),
-        kind,
-        by,
-        rule: rule.map(shown),
-        others: others.map(shown).collect(),
-        translation: translated.unwrap_or_default(),
-        mappings: Vec::new(),
-        dimensions: Vec::new(),
-        channel: decision.channel,
-    }
-}
-
-/// The names of all interfaces: of the configuration, or those that rules name.
-fn interfaces<'l>(list: &'l RuleList, config: Option<&'l Config>) -> Vec<&'l str> {
-    match config {
-        Some(config) => config.interface_names(),
-        None => {
-            let names: std::collections::BTreeSet<&str> = list
-                .iter()
-                .flat_map(|rule| rule.interfaces.iter().map(AsRef::as_ref))
-                .collect();
-            names.into_iter().collect()
-        }
-    }
+    let world = World::new(config.as_ref());
+    let show = |rule: usize| ShownRule::of(&list.rules[rule]);
+    Ok(explain(
+        &world,
+        &list,
+        arguments.flow.clone(),
+        arguments.verbose,
+        show,
+    ))
 }
 
 /// The mappings that running translators have for the source.
@@ -148,12 +92,21 @@ fn mappings(client: &mut Client, flow: &Flow) -> Result<Vec<Mapping>, Failure> {
     Ok(found)
 }
 
-fn tell(out: &mut impl Write, explanation: &Explanation) -> std::io::Result<()> {
-    let kind = explanation.kind.filter(|kind| *kind != explanation.channel);
+fn tell(
+    out: &mut impl Write,
+    Report {
+        explanation,
+        mappings,
+    }: &Report,
+) -> std::io::Result<()> {
+    let kind = explanation
+        .kind
+        .as_ref()
+        .filter(|kind| **kind != explanation.channel);
     let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
     writeln!(out, "{}", explanation.flow)?;
     writeln!(out, "goes to {}{kind}", explanation.channel)?;
-    match (explanation.by, &explanation.rule) {
+    match (explanation.by.as_str(), &explanation.rule) {
         ("rule", Some(rule)) => writeln!(out, "by    {}: {}", rule.place(), rule.text)?,
         ("way_back", Some(rule)) => {
             writeln!(
@@ -177,7 +130,7 @@ fn tell(out: &mut impl Write, explanation: &Explanation) -> std::io::Result<()> 
     for line in &explanation.translation {
         writeln!(out, "nat   {line}")?;
     }
-    for mapping in &explanation.mappings {
+    for mapping in mappings {
         writeln!(
             out,
             "has   {} {} as {} by {}",
@@ -205,7 +158,7 @@ fn tell(out: &mut impl Write, explanation: &Explanation) -> std::io::Result<()> 
                     format!("{first}-{last}")
                 };
                 vec![
-                    step.dimension.to_owned(),
+                    step.dimension.clone(),
                     step.value.clone(),
                     interval,
                     step.intervals.to_string(),

@@ -2,12 +2,12 @@
 
 use std::io::{BufWriter, Write};
 
+use netchannel::rules::explain::ShownRule;
 use netchannel::rules::lint::{Finding, lint};
 use netchannel::rules::{Options, RuleList};
 use serde::Serialize;
 
 use super::files;
-use super::shown::Shown;
 use crate::arguments::Lint;
 use crate::check::{counted, load};
 use crate::failure::Failure;
@@ -60,8 +60,8 @@ struct Told {
     kind: &'static str,
     #[serde(skip)]
     message: String,
-    rule: Shown,
-    others: Vec<Shown>,
+    rule: ShownRule,
+    others: Vec<ShownRule>,
 }
 
 impl Told {
@@ -106,7 +106,7 @@ impl Told {
                 Vec::new(),
             ),
         };
-        let shown = |rule: usize| Shown::of(&list.rules[rule]);
+        let shown = |rule: usize| ShownRule::of(&list.rules[rule]);
         Self {
             kind,
             message,

@@ -6,11 +6,10 @@ use std::path::Path;
 
 use netchannel::dispatch::dimensions::{WHOLE, dimension};
 use netchannel::measure;
-use netchannel::rules::explain::{Flow, matching};
+use netchannel::rules::explain::{Flow, ShownRule, matching};
 use netchannel::rules::{Format, Options, RuleList};
 use netchannel::workload::trace::{self, Header};
 
-use super::shown::Shown;
 use super::{files, read_classbench};
 use crate::arguments::Match;
 use crate::failure::Failure;
@@ -38,7 +37,7 @@ pub(super) fn run(arguments: &Match) -> Result<(), Failure> {
             for flow in &arguments.flows {
                 match matching(&list.rules, flow).first() {
                     Some(&rule) => {
-                        let shown = Shown::of(&list.rules[rule]);
+                        let shown = ShownRule::of(&list.rules[rule]);
                         writeln!(out, "{}: {}", shown.place(), shown.text)?;
                     }
                     None => writeln!(out, "-")?,

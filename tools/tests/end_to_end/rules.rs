@@ -302,6 +302,48 @@ fn rules_in_force_are_compared_and_exported() {
     site.finish();
 }
 
+/// What a running daemon would do with a packet, by the rules in force and the address that its interface has.
+#[test]
+fn a_running_daemon_says_what_it_would_do() {
+    let site = Site::new();
+    let echo = EchoServer::start(&site.lab.server, (SERVER, 0).into()).expect("a port");
+    assert!(exchange_udp(&site.lab, echo.address(), 1, 1).intact());
+    printed(&site, &["add", "priority 7 tcp from any to any port 25 drop"]);
+
+    let told = printed(&site, &["explain", "udp 10.77.0.2:1234 > 198.51.100.2:53 on lan"]);
+    assert!(told.contains("goes to internet (nat)\nby    rule 0, "), "{told}");
+    assert!(told.contains("from 10.77.0.0/24 use internet"), "{told}");
+    assert!(told.contains("198.51.100.1"), "{told}");
+    assert!(told.contains("has   udp 10.77.0.2:"), "{told}");
+
+    let told = printed(
+        &site,
+        &["explain", "-v", "-j", "tcp 10.77.0.2:1234 > 198.51.100.2:25"],
+    );
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(
+        (&told["channel"], &told["rule"]["number"]),
+        (&"drop".into(), &1.into()),
+        "{told}"
+    );
+    assert_eq!(told["others"][0]["number"], 0, "{told}");
+    assert_eq!(told["dimensions"].as_array().map(Vec::len), Some(12), "{told}");
+
+    let told = printed(
+        &site,
+        &["explain", "tcp 198.51.100.2:80 > 198.51.100.1:2000 on wan"],
+    );
+    assert!(
+        told.contains("for the destination is an external address of this translator"),
+        "{told}"
+    );
+    let told = printed(&site, &["explain", "tcp 198.51.100.2:80 > 10.9.9.9:2000 on wan"]);
+    assert!(told.contains("no rule matches: it is the kernel's"), "{told}");
+    let (code, complaint) = refused(&site, &["explain", "tcp 10.77.0.2 >"]);
+    assert_eq!(code, Some(2), "{complaint}");
+    site.finish();
+}
+
 /// Loads that were begun and left, parts of none, and lines that lie.
 #[test]
 fn clients_that_leave_or_lie_change_nothing() {

@@ -75,6 +75,7 @@ impl RuleStore {
             }
             RulesRequest::Undo {} => value(changed(&self.undo()?, Vec::new())),
             RulesRequest::State {} => value(self.state()),
+            RulesRequest::Explain { flow, verbose } => value(self.explain(&flow, verbose)?),
             RulesRequest::List { after } => value(self.page(after.as_deref())?),
         }
     }

@@ -8,6 +8,7 @@ mod answers;
 mod change;
 mod edit;
 mod error;
+mod explain;
 mod numbers;
 mod placed;
 mod running;
@@ -78,6 +79,8 @@ pub(super) struct Parts {
 pub(crate) struct RuleStore(Arc<Shared>);
 
 struct Shared {
+    /// Its rules are those of the start.
+    config: Config,
     worker: Handle,
     clock: Clock,
     names: Names,
@@ -118,6 +121,7 @@ impl RuleStore {
             worker: parts.worker,
             clock: parts.clock,
             names: Names::of(config),
+            config: config.clone(),
             announce: parts.announce,
             observer: parts.observer,
             running: RwLock::new(Arc::new(running)),

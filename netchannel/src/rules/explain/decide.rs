@@ -49,6 +49,14 @@ impl<'c> World<'c> {
         }
     }
 
+    /// That of a running daemon, whose translators have these addresses.
+    pub(crate) fn running(config: &'c Config, claims: Vec<Claim>) -> Self {
+        Self {
+            config: Some(config),
+            claims,
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn claims(&self) -> &[Claim] {
         &self.claims

@@ -1,6 +1,7 @@
 //! What becomes of a packet, and why.
 
 mod decide;
+mod explanation;
 mod flow;
 mod matching;
 mod narrowing;
@@ -10,6 +11,7 @@ mod tests;
 mod translation;
 
 pub use decide::{Decider, Decision, World};
+pub use explanation::{Explanation, ShownRule, explain};
 pub use flow::{DEFAULT_SOURCE_PORT, Flow};
 pub use matching::matching;
 pub use narrowing::{Narrowing, narrow};

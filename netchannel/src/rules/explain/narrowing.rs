@@ -1,6 +1,6 @@
 //! How a lookup narrows the rules down, dimension by dimension.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::flow::Flow;
 use crate::dispatch::dimensions::{DIMENSIONS, FIELDS, LATER, dimension};
@@ -9,10 +9,10 @@ use crate::rules::{AddressRange, RuleBox, RuleList};
 
 /// What a dimension leaves of the rules. The bounds of all boxes cut its values into intervals, each a leaf of a tree of intervals; all
 /// values of one have the same rules.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Narrowing {
     /// The dimension, as the configuration calls it.
-    pub dimension: &'static str,
+    pub dimension: String,
     /// The packet's value.
     pub value: String,
     /// The interval that it is in, first and last value.
@@ -80,7 +80,7 @@ pub fn narrow(list: &RuleList, flow: &Flow, interfaces: &[&str]) -> Vec<Narrowin
         rules.dedup();
         let shown = |value: u128| shown(dimension, value, is_ipv4, interfaces);
         steps.push(Narrowing {
-            dimension: name(dimension),
+            dimension: name(dimension).to_owned(),
             value: shown(value),
             interval: (shown(interval.0), shown(interval.1)),
             intervals: starts.len(),
