@@ -27,11 +27,7 @@ pub(crate) fn running(command: &RunningRules) -> Result<(), Failure> {
         RunningRules::Replace(arguments) => replace(arguments),
         RunningRules::List(arguments) => list(arguments),
         RunningRules::Confirm(arguments) => state(arguments, RulesRequest::Confirm {}),
-        RunningRules::Undo(arguments) => {
-            let mut client = Client::connect(&arguments.socket)?;
-            let changed = client.rules(RulesRequest::Undo {})?;
-            tell(&changed, arguments.json)
-        }
+        RunningRules::Undo(arguments) => change(arguments, RulesRequest::Undo {}),
         RunningRules::Status(arguments) => state(arguments, RulesRequest::State {}),
     }
 }
@@ -171,12 +167,11 @@ fn add(arguments: &Add) -> Result<(), Failure> {
         confirm_within,
         running,
     } = &arguments.changing;
-    let mut client = Client::connect(&running.socket)?;
-    let changed = client.rules(RulesRequest::Add {
+    let request = RulesRequest::Add {
         text: arguments.rules.join("\n"),
         confirm_within: *confirm_within,
-    })?;
-    tell(&changed, running.json)
+    };
+    change(running, request)
 }
 
 fn delete(arguments: &Del) -> Result<(), Failure> {
@@ -184,13 +179,12 @@ fn delete(arguments: &Del) -> Result<(), Failure> {
         confirm_within,
         running,
     } = &arguments.changing;
-    let mut client = Client::connect(&running.socket)?;
-    let changed = client.rules(RulesRequest::Delete {
+    let request = RulesRequest::Delete {
         numbers: arguments.numbers.clone(),
         version: None,
         confirm_within: *confirm_within,
-    })?;
-    tell(&changed, running.json)
+    };
+    change(running, request)
 }
 
 fn replace(arguments: &Replace) -> Result<(), Failure> {
@@ -198,14 +192,19 @@ fn replace(arguments: &Replace) -> Result<(), Failure> {
         confirm_within,
         running,
     } = &arguments.changing;
-    let mut client = Client::connect(&running.socket)?;
-    let changed = client.rules(RulesRequest::Replace {
+    let request = RulesRequest::Replace {
         number: arguments.number,
         text: arguments.rule.clone(),
         version: None,
         confirm_within: *confirm_within,
-    })?;
-    tell(&changed, running.json)
+    };
+    change(running, request)
+}
+
+/// Has the rules changed, and prints what that did.
+fn change(running: &Running, request: RulesRequest) -> Result<(), Failure> {
+    let mut client = Client::connect(&running.socket)?;
+    tell(&client.rules(request)?, running.json)
 }
 
 /// Prints what a change did.

@@ -175,8 +175,11 @@ impl RuleStore {
             let former = rule_set.take().map(|rules| dispatcher.set_rules(rules));
             (former, dispatcher.flows().generation())
         })?;
-        // The former rule set takes its time to be freed: here, not on the worker.
-        let (_former, generation) = swapped;
+        let (former, generation) = swapped;
+        // It takes its time to be freed, for which nobody is to wait. Without a thread, it is freed here.
+        let _ = std::thread::Builder::new()
+            .name("rules-free".into())
+            .spawn(move || drop(former));
         Ok(generation)
     }
 

@@ -52,8 +52,14 @@ impl Numbers {
         running: &[Arc<Rule>],
         numbers: &[RuleNumber],
     ) -> Assigned {
+        // Most of a list that is loaded again stands where it stood.
+        let equal = |(new, known): &(&Arc<Rule>, &Arc<Rule>)| new == known;
+        let first = list.iter().zip(running).take_while(equal).count();
+        let ends = list[first..].iter().rev().zip(running[first..].iter().rev());
+        let last = ends.take_while(equal).count();
+        let moved_by = list.len() as isize - running.len() as isize;
         let mut known: HashMap<&Rule, VecDeque<usize>, ahash::RandomState> = HashMap::default();
-        for (place, rule) in running.iter().enumerate() {
+        for (place, rule) in running.iter().enumerate().take(running.len() - last).skip(first) {
             known.entry(rule).or_default().push_back(place);
         }
         let rules = list.len();
@@ -64,8 +70,15 @@ impl Numbers {
             gone: Vec::new(),
             added: 0,
         };
-        for rule in list {
-            match known.get_mut(&*rule).and_then(VecDeque::pop_front) {
+        for (index, rule) in list.into_iter().enumerate() {
+            let place = if index < first {
+                Some(index)
+            } else if index >= rules - last {
+                index.checked_add_signed(-moved_by)
+            } else {
+                known.get_mut(&*rule).and_then(VecDeque::pop_front)
+            };
+            match place {
                 Some(place) => {
                     let former = &running[place];
                     let is_same = former.place == rule.place;

@@ -134,17 +134,7 @@ impl Tree {
         ranks: std::ops::Range<u32>,
         budget: &mut Budget,
     ) -> Option<Option<Item>> {
-        let mut found = None;
-        self.search(
-            ranks,
-            budget,
-            |outer| contains(outer, bounds),
-            |item| {
-                found = Some(*item);
-                true
-            },
-        )?;
-        Some(found)
+        self.first(ranks, budget, |outer| contains(outer, bounds))
     }
 
     /// A box that holds a point. `None` if the budget is spent.
@@ -154,16 +144,21 @@ impl Tree {
         ranks: std::ops::Range<u32>,
         budget: &mut Budget,
     ) -> Option<Option<Item>> {
+        self.first(ranks, budget, |bounds| holds(bounds, point))
+    }
+
+    /// Some box that passes. `None` if the budget is spent.
+    fn first(
+        &self,
+        ranks: std::ops::Range<u32>,
+        budget: &mut Budget,
+        passes: impl Fn(&Bounds) -> bool,
+    ) -> Option<Option<Item>> {
         let mut found = None;
-        self.search(
-            ranks,
-            budget,
-            |bounds| holds(bounds, point),
-            |item| {
-                found = Some(*item);
-                true
-            },
-        )?;
+        self.search(ranks, budget, passes, |item| {
+            found = Some(*item);
+            true
+        })?;
         Some(found)
     }
 
