@@ -40,6 +40,8 @@ Examples:
   netchannel check /etc/netchannel.toml           says what is wrong with a configuration
   netchannel run --config /etc/netchannel.toml    runs it until Ctrl-C
   netchannel show mappings                        asks the running one
+  netchannel rules load site.rules                changes its rules
+  netchannel top                                  shows what it does, live
   netchannel monitor                              tells what happens in it
   netchannel replay --config netchannel.toml lan0=in.pcap out.pcapng
   netchannel bench classify --rules acl.rules --trace acl.trace
