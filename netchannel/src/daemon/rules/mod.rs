@@ -227,7 +227,6 @@ impl RuleStore {
 
     fn go_back(&self, changing: &mut Changing) -> Result<Changed, RulesError> {
         let former = changing.former.pop_back().ok_or(RulesError::NoFormer)?;
-        changing.trial = None;
         match self.put(
             changing,
             former.rules.clone(),
@@ -235,6 +234,7 @@ impl RuleStore {
             &former.source,
         ) {
             Ok(changed) => {
+                changing.trial = None;
                 // What was undone is not to be had by a second undo.
                 changing.former.pop_back();
                 Ok(changed)
@@ -255,19 +255,25 @@ impl RuleStore {
         changed
     }
 
-    /// Nobody has confirmed the rules of this version.
-    fn give_up(&self, version: u64) {
+    /// Nobody has confirmed the rules of this version. Says whether that is settled.
+    fn give_up(&self, version: u64) -> bool {
         let mut changing = self.changing();
         if changing.trial.is_none() || self.running().version != version {
-            return;
+            return true;
         }
         match self.go_back(&mut changing) {
-            Ok(changed) => log::warn!(
-                "nobody has confirmed the rules of version {version}: those before it are back, as version {}",
-                changed.version
-            ),
+            Ok(changed) => {
+                log::warn!(
+                    "nobody has confirmed the rules of version {version}: those before it are back, as version {}",
+                    changed.version
+                );
+                true
+            }
             Err(error) => {
-                log::error!("nobody has confirmed the rules, but the former ones can't be had: {error}")
+                log::error!(
+                    "nobody has confirmed the rules, but the former ones can't be had: {error}; trying again"
+                );
+                false
             }
         }
     }
