@@ -21,6 +21,7 @@
 mod read;
 #[cfg(test)]
 mod tests;
+mod value;
 mod write;
 
 use std::path::Path;

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::value::{OneOrMore, Text};
 use crate::config::Problem;
 use crate::dispatch::dimensions::{FIELDS, Notation};
 use crate::rules::reader::{MAX_RULES, MAX_SET_VALUES, Reader, Set, overlap};
@@ -99,7 +100,8 @@ fn pass(text: &str, file: &Path, reader: &mut Reader, taken: Taken) -> Result<bo
     Err(())
 }
 
-struct Reading<'r> {
+/// A file that is being read.
+pub(super) struct Reading<'r> {
     reader: &'r mut Reader,
     file: &'r Path,
     /// The same for the places of rules.
@@ -110,7 +112,7 @@ struct Reading<'r> {
     is_wrong: bool,
     sets_behind_rules: bool,
     /// A number as text.
-    scratch: String,
+    pub(super) scratch: String,
 }
 
 impl Reading<'_> {
@@ -529,94 +531,4 @@ fn priority(text: &str) -> Result<u32, String> {
             u32::MAX
         )
     })
-}
-
-/// A text, given to a function as it stands.
-struct Text<F>(F);
-
-impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Text<F> {
-    type Value = T;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Text<F> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        Ok((self.0)(text))
-    }
-}
-
-/// A text or a number, or a list of them, each given to a function as text.
-struct OneOrMore<'a, 'r, F> {
-    reading: &'a mut Reading<'r>,
-    take: &'a mut F,
-    may_be_list: bool,
-}
-
-impl<'de, 'r, F: FnMut(&mut Reading<'r>, &str)> DeserializeSeed<'de> for OneOrMore<'_, 'r, F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de, 'r, F: FnMut(&mut Reading<'r>, &str)> Visitor<'de> for OneOrMore<'_, 'r, F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.may_be_list {
-            true => "a value or a list of values",
-            false => "a text or a number",
-        })
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        (self.take)(self.reading, text);
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        let mut text = std::mem::take(&mut self.reading.scratch);
-        text.clear();
-        match u32::try_from(number) {
-            Ok(number) => notation::write_number(number, &mut text),
-            Err(_) => text.push_str(&number.to_string()),
-        }
-        (self.take)(self.reading, &text);
-        self.reading.scratch = text;
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        if !self.may_be_list {
-            return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self));
-        }
-        loop {
-            let next = OneOrMore {
-                reading: &mut *self.reading,
-                take: &mut *self.take,
-                may_be_list: false,
-            };
-            if list.next_element_seed(next)?.is_none() {
-                return Ok(());
-            }
-        }
-    }
 }
