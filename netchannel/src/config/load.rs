@@ -97,6 +97,7 @@ fn read(name: &Path, files: &Files) -> Result<Config, ConfigError> {
         metrics: settings.metrics,
         service: settings.service,
         state: settings.state,
+        workers: settings.workers,
         memory: settings.memory,
         rings: settings.rings,
         flow_table: settings.flow_table,

@@ -53,6 +53,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod value;
+mod workers;
 
 use std::path::PathBuf;
 
@@ -71,6 +72,7 @@ pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
 pub use replay::ReplayInterface;
 pub use settings::{Control, FRAME_SIZE, FlowTable, LONGEST_TAKEOVER, Memory, Rings, Service, State};
 pub use value::parse_duration;
+pub use workers::{HIGHEST_CPU, MAX_WORKERS, Wait, Workers};
 
 /// A configuration that was found consistent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +89,8 @@ pub struct Config {
     pub service: Service,
     /// What outlives the daemon.
     pub state: State,
+    /// The threads that look at packets.
+    pub workers: Workers,
     /// The memory that packets live in.
     pub memory: Memory,
     /// The rings of every AF_XDP socket.

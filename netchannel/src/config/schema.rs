@@ -20,6 +20,7 @@ pub(super) const FILE: Schema = Schema {
         "metrics",
         "service",
         "state",
+        "workers",
         "memory",
         "rings",
         "flow_table",
@@ -46,6 +47,17 @@ pub(super) const METRICS: Schema = Schema {
 pub(super) const STATE: Schema = Schema {
     header: "[state]",
     keys: &["directory", "interval", "takeover", "pins"],
+};
+pub(super) const WORKERS: Schema = Schema {
+    header: "[workers]",
+    keys: &[
+        "count",
+        "cpus",
+        "wait",
+        "spin",
+        "busy_poll_budget",
+        "busy_poll_time",
+    ],
 };
 pub(super) const MEMORY: Schema = Schema {
     header: "[memory]",
@@ -223,6 +235,7 @@ pub(super) const SCHEMAS: &[&Schema] = &[
     &METRICS,
     &SERVICE,
     &STATE,
+    &WORKERS,
     &MEMORY,
     &RINGS,
     &FLOW_TABLE,

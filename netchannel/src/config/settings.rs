@@ -10,6 +10,7 @@ use super::metrics::{self, Metrics};
 use super::schema;
 use super::section::{Section, as_integer, refuse};
 use super::value;
+use super::workers::{self, Workers};
 
 /// Bytes of one frame of packet memory.
 pub const FRAME_SIZE: u32 = 4096;
@@ -257,6 +258,7 @@ pub(super) struct Settings {
     pub(super) metrics: Metrics,
     pub(super) service: Service,
     pub(super) state: State,
+    pub(super) workers: Workers,
     pub(super) memory: Memory,
     pub(super) rings: Rings,
     pub(super) flow_table: FlowTable,
@@ -275,6 +277,7 @@ pub(super) fn read(file: &Section<'_, '_>, interfaces: usize, source: &mut Sourc
         metrics: metrics::read(metrics_table.as_ref(), source),
         service: service(service_table.as_ref(), source),
         state: state(state_table.as_ref(), source),
+        workers: workers::read(file, source),
         memory: memory(memory_table.as_ref(), source),
         rings: rings(rings_table.as_ref(), source),
         flow_table: flow_table(flow_table_table.as_ref(), source),

@@ -119,6 +119,18 @@ fn seconds_in(text: &str) -> Option<u64> {
     Some(total)
 }
 
+/// A short time: text with a number and one of the units us and ms.
+pub(super) fn short_duration(value: &DeValue<'_>) -> Option<Duration> {
+    let text = value.as_str()?;
+    let (amount, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let amount = amount.parse().ok()?;
+    match unit.trim_start() {
+        "us" => Some(Duration::from_micros(amount)),
+        "ms" => Some(Duration::from_millis(amount)),
+        _ => None,
+    }
+}
+
 /// A time as the file would say it.
 pub(super) fn in_units(time: Duration) -> String {
     let mut rest = time.as_secs();

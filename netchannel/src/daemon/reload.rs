@@ -109,6 +109,7 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
         metrics,
         service,
         state,
+        workers,
         memory,
         rings,
         flow_table,
@@ -141,6 +142,13 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
         },
         state,
         new.state
+    );
+    compare!(
+        found,
+        "workers",
+        config::Workers { count, cpus, wait },
+        workers,
+        new.workers
     );
     compare!(
         found,

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use Shape::{Flag, List, Number, NumberOrText, OneOrList, OneOrMore, PowerOfTwo, Text, Time, Words};
+use Shape::{
+    Flag, List, Number, NumberOrText, OneOrList, OneOrMore, PowerOfTwo, ShortTime, Text, Time, Words,
+};
 
 use crate::channel::nat::{HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_BLOCKS, SMALLEST_BLOCK};
+use crate::config::{HIGHEST_CPU, MAX_WORKERS};
 use crate::dispatch::dimensions::{FIELDS, Notation};
 
 /// The kind of a value.
@@ -19,6 +22,8 @@ pub(super) enum Shape {
     Words(&'static [&'static str]),
     /// A number of seconds, or text with units.
     Time,
+    /// Text with one of the units us and ms.
+    ShortTime,
     OneOrList(&'static Shape),
     /// The same, but the list may be empty.
     OneOrMore(&'static Shape),
@@ -45,6 +50,7 @@ impl Shape {
                     { "type": "string", "pattern": "^[0-9]+(s|m|h|d)([0-9]+(s|m|h|d))*$" },
                 ]
             }),
+            ShortTime => json!({ "type": "string", "pattern": "^[0-9]+ *(us|ms)$" }),
             OneOrList(shape) => {
                 let one = shape.to_json();
                 json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
@@ -75,6 +81,11 @@ pub(super) fn of(table: &str, key: &str) -> Option<Shape> {
         ("control", "group") | ("service", "user") => NumberOrText(0, u32::MAX as u64 - 1),
         ("metrics", "listen") => NumberOrText(1, 65_535),
         ("state", "interval" | "takeover") => Time,
+        ("workers", "count") => NumberOrText(1, MAX_WORKERS as u64),
+        ("workers", "cpus") => OneOrList(&NumberOrText(0, HIGHEST_CPU as u64)),
+        ("workers", "wait") => Words(&["interrupt", "adaptive", "busy-poll"]),
+        ("workers", "spin" | "busy_poll_time") => ShortTime,
+        ("workers", "busy_poll_budget") => Number(1, 65_535),
         ("memory", "frames") => PowerOfTwo(256, 1 << 20),
         ("memory", "huge_pages") => Flag,
         ("rings", _) => RING,

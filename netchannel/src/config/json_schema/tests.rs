@@ -1,7 +1,8 @@
 use serde_json::Value;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::super::tests::{SAMPLE, uncommented};
+use super::super::value::short_duration;
 use super::sample::to_json;
 use super::*;
 use crate::config::Config;
@@ -32,8 +33,14 @@ fn fault(root: &Value, schema: &Value, value: &Value, path: &str) -> Option<Stri
                 return wrong("is no text");
             };
             let least = schema["minLength"].as_u64().unwrap_or(0) as usize;
-            // The one pattern there is, of times.
-            let fits = schema["pattern"].is_null() || crate::config::parse_duration(text).is_ok();
+            // The two patterns there are, of times.
+            let fits = match schema["pattern"].as_str() {
+                None => true,
+                Some(short) if short.contains("us") => {
+                    short_duration(&DeValue::String(text.into())).is_some()
+                }
+                Some(_) => crate::config::parse_duration(text).is_ok(),
+            };
             if text.len() < least || !fits {
                 wrong("is not such a text")
             } else {
@@ -166,10 +173,10 @@ fn limits_are_those_of_the_parser() {
             |problem: &crate::config::Problem| problem.key == key && !problem.message.contains("rings");
         Some(problems.is_some_and(|problems| problems.iter().any(of_key)))
     };
-    for own in ["memory", "rings", "flow_table"] {
+    for own in ["workers", "memory", "rings", "flow_table"] {
         for (key, property) in root["$defs"][own]["properties"].as_object().unwrap() {
             let (inside, outside): (Vec<u64>, Vec<u64>) = match &property["enum"] {
-                Value::Array(all) => {
+                Value::Array(all) if all[0].is_u64() => {
                     let all: Vec<u64> = all.iter().map(|it| it.as_u64().unwrap()).collect();
                     let (least, most) = (all[0], all[all.len() - 1]);
                     (all, vec![least / 2, most * 2, least + 1])
@@ -213,5 +220,5 @@ fn limits_are_those_of_the_parser() {
         }
         assert_eq!(refuses("interface", key, "\"other\""), Some(true));
     }
-    assert!(checked >= 6);
+    assert!(checked >= 7);
 }
