@@ -61,6 +61,19 @@ pub struct Rings {
 pub struct FlowTable {
     /// Entries, 1,024 to 16,777,216. A translated connection needs two, one for each direction.
     pub capacity: u32,
+    /// Whether the XDP program carries flows that have proved worth it.
+    pub offload: FlowOffload,
+    /// IPv4 flows that it can carry at once, of all workers, 1,024 to 4,194,304; of IPv6 flows a quarter.
+    pub offloaded_flows: u32,
+}
+
+/// Whether the XDP program carries flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowOffload {
+    /// Between devices and for packets that it can.
+    Auto,
+    /// All packets go through user space.
+    Off,
 }
 
 /// What outlives the daemon.
@@ -211,13 +224,24 @@ pub(super) fn rings(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) ->
 }
 
 pub(super) fn flow_table(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> FlowTable {
-    let capacity = 262_144;
-    let limits = 1_024..=1 << 24;
-    FlowTable {
-        capacity: table.map_or(capacity, |table| {
-            table.number("capacity", capacity, limits, source)
-        }),
+    let mut settings = FlowTable {
+        capacity: 262_144,
+        offload: FlowOffload::Auto,
+        offloaded_flows: 131_072,
+    };
+    let Some(table) = table else { return settings };
+    settings.capacity = table.number("capacity", settings.capacity, 1_024..=1 << 24, source);
+    let choices = [("auto", FlowOffload::Auto), ("off", FlowOffload::Off)];
+    if let Some(offload) = table.choice("offload", &choices, source) {
+        settings.offload = offload;
     }
+    settings.offloaded_flows = table.number(
+        "offloaded_flows",
+        settings.offloaded_flows,
+        1_024..=1 << 22,
+        source,
+    );
+    settings
 }
 
 /// Frames must be enough for every interface's socket to be able to receive and to send at once.

@@ -172,7 +172,11 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
     compare!(
         found,
         "flow_table",
-        config::FlowTable { capacity },
+        config::FlowTable {
+            capacity,
+            offload,
+            offloaded_flows
+        },
         flow_table,
         new.flow_table
     );

@@ -90,6 +90,8 @@ pub(super) fn of(table: &str, key: &str) -> Option<Shape> {
         ("memory", "huge_pages") => Flag,
         ("rings", _) => RING,
         ("flow_table", "capacity") => Number(1_024, 1 << 24),
+        ("flow_table", "offload") => Words(&["auto", "off"]),
+        ("flow_table", "offloaded_flows") => Number(1_024, 1 << 22),
         ("interface", "name") => Text,
         ("interface", "role") => Words(&["inside", "outside"]),
         ("interface", "prefixes") => OneOrList(&Text),
