@@ -261,6 +261,39 @@ fn packets_wait_for_the_next_hop_and_leave_in_order_when_it_is_known() {
 }
 
 #[test]
+fn known_flows_follow_the_network() {
+    let mut test = TestBox::new(FORWARD);
+    let packet = udp("10.0.0.2", "192.0.2.7", 64, b"known");
+    let big = udp("10.0.0.2", "192.0.2.7", 64, &[0; 1200]);
+    for mac in [HOST_MAC, ROUTER_MAC, HOST_MAC] {
+        let network = common::network().neighbour(WAN, ip("192.0.2.7"), mac);
+        test.network.publish(network.build());
+        // The second of them needs no search for its way, nor does the big one.
+        for packet in [&packet, &packet, &big] {
+            let out = test.out(packet);
+            assert_eq!((out.len(), &out[0][0..6]), (1, &mac[..]));
+            assert_eq!(Headers::parse(&out[0]).unwrap().ttl, 63);
+        }
+        // What is owed to each packet is owed to those of known flows too.
+        assert!(test.out(&udp("10.0.0.2", "192.0.2.7", 1, b"known")).is_empty());
+        assert!(matches!(
+            icmpv4_type(&test.lan.sent().unwrap()),
+            Icmpv4Type::TimeExceeded(_)
+        ));
+    }
+    // The address is the box's own now.
+    let network = common::network().address(WAN, "192.0.2.7/24".parse().unwrap());
+    test.network.publish(network.build());
+    assert!(test.out(&packet).is_empty());
+    assert_eq!(test.kernel.passed.borrow().len(), 1);
+    // And then nobody's.
+    test.network.publish(common::network().build());
+    assert!(test.out(&packet).is_empty());
+    assert_eq!(test.dispatcher.totals().held, 1);
+    test.assert_all_accounted_for();
+}
+
+#[test]
 fn packets_do_not_wait_for_ever() {
     let mut test = TestBox::new(FORWARD);
     test.out(&udp("10.0.0.2", "192.0.2.7", 64, b"?"));

@@ -17,12 +17,22 @@ impl Netchannel for Forward {
 
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>) {
         for packet in burst.drain(..) {
+            // Once the way out of a flow is found it is kept with the flow.
+            let note = context.note(&packet);
+            if let Some(departure) = context.kept_way(note) {
+                if let Some(packet) = context.check(packet, &departure) {
+                    context.send(packet, &departure);
+                }
+                continue;
+            }
             if !is_possible_source(packet.headers.source) {
                 context.drop(packet, DropReason::NotForwarded);
                 continue;
             }
             let destination = packet.headers.destination;
             if let Some((packet, departure)) = context.depart(packet, destination) {
+                let way = context.keep_way(&departure);
+                context.set_note(&packet, way);
                 context.send(packet, &departure);
             }
         }

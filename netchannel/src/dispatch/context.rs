@@ -73,6 +73,19 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Keeps a way out for the packets of flows that take it, and returns what to [note](Self::set_note) about each: much less is to be done with
+    /// a packet whose way is kept. 0 if it can't be kept, for there are 65,535 already.
+    pub fn keep_way(&mut self, departure: &Departure) -> u64 {
+        let version = self.network_version();
+        self.core.ways.note(version, *departure)
+    }
+
+    /// The way out that was kept, if the network has not changed since.
+    #[inline]
+    pub fn kept_way(&self, note: u64) -> Option<Departure> {
+        self.core.ways.noted(self.network_version(), note).copied()
+    }
+
     /// Drops a packet and counts why; [`DropReason::Channel`] is for channels whose reasons are their own.
     #[inline]
     pub fn drop(&mut self, packet: Packet, reason: DropReason) {

@@ -9,6 +9,7 @@ use super::flow_key::FlowKey;
 use super::flow_table::FlowTable;
 use super::icmp_error::{self, About, IcmpError};
 use super::routing::{self, Departure, NextHop, Resolve, Way};
+use super::ways::Ways;
 use super::{ethernet, fragment};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::interface::{Interface, InterfaceId, Interfaces, PortId};
@@ -86,6 +87,8 @@ pub(crate) struct Core {
     /// Each interface's Ethernet address as of the present view of the network.
     macs: Vec<MacAddress>,
     pub(crate) flows: FlowTable,
+    /// The ways out that flows of channels without tables of their own take.
+    pub(super) ways: Ways,
     pub(crate) pool: FramePool,
     pub(crate) totals: Totals,
     resolver: Box<dyn Resolve>,
@@ -111,6 +114,7 @@ impl Core {
             network,
             macs: Vec::new(),
             flows,
+            ways: Ways::default(),
             pool,
             totals: Totals::default(),
             resolver,

@@ -49,7 +49,6 @@ mod tcp;
 mod timers;
 mod translate;
 mod unsolicited;
-mod ways;
 
 pub use blocks::{MOST_BLOCKS, PortBlocks, SMALLEST_BLOCK};
 pub use datagrams::SharedFragments;

@@ -8,7 +8,7 @@ use super::mapping::Mapping;
 use super::settings::Timeouts;
 use super::tcp;
 use super::translate::Rewrite;
-use super::ways;
+use crate::dispatch::ways;
 use crate::time::Time;
 
 /// The timeouts in nanoseconds, as each packet needs them.

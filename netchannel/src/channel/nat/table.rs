@@ -21,8 +21,8 @@ use super::settings::{Filtering, NatSettings};
 use super::slab::Slab;
 use super::timers::Wheel;
 use super::translate::Rewrite;
-use super::ways::Ways;
 use crate::dispatch::Departure;
+use crate::dispatch::ways::Ways;
 use crate::drop_reason::DropReason;
 use crate::time::Time;
 
