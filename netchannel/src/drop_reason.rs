@@ -56,6 +56,7 @@ drop_reasons! {
     TooBig "too-big" "The packet is larger than the MTU of its way out and may not be fragmented; the sender was told."
     NoFrame "no-frame" "No frame of the pool was free."
     TransmitFull "transmit-full" "The transmit ring had no room."
+    HandoffFull "handoff-full" "There was no room on the way to the worker that the packet belongs to."
     PassFailed "pass-failed" "The kernel did not take a packet that was to be passed to it."
     NatNoMapping "nat-no-mapping" "An inbound packet to an external address and port without a mapping."
     NatFiltered "nat-filtered" "An inbound packet that the mapping's filtering does not admit."

@@ -250,6 +250,7 @@ fn dispatcher(
         flow_capacity: config.flow_table.capacity as usize,
         network: network.reader(),
         resolver: Box::new(neighbours.clone()),
+        team: None,
         kernel: Box::new(Nowhere),
     });
     Ok(dispatcher.map_err(|error: ChannelError| SetupError::from(error))?)

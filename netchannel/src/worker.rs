@@ -188,6 +188,9 @@ pub fn run(
 
 /// Sleeps until a port has something, somebody wakes the worker, or `longest` has passed.
 fn wait(dispatcher: &Dispatcher, mailbox: &Mailbox, longest: Duration) {
+    if !dispatcher.falls_asleep() {
+        return;
+    }
     let backlog = dispatcher.ports().iter().any(|port| port.has_backlog());
     let longest = if backlog {
         BACKLOG_WAIT.min(longest)
@@ -202,6 +205,7 @@ fn wait(dispatcher: &Dispatcher, mailbox: &Mailbox, longest: Duration) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => log::warn!("waiting for packets failed: {error}"),
     }
+    dispatcher.wakes_up();
     // Empty is what it mostly is.
     let _ = mailbox.wake.read();
 }

@@ -91,6 +91,7 @@ impl Bench {
             flow_capacity,
             network: SharedNetwork::new(network.build()).reader(),
             resolver: Box::new(Unused),
+            team: None,
             kernel: Box::new(Unused),
         })
         .unwrap();

@@ -24,7 +24,8 @@ use zerocopy::FromZeros;
 
 use crate::control::report::Pool;
 use crate::dispatch::Context;
-use crate::interface::Interfaces;
+use crate::dispatch::dimensions::Arrival;
+use crate::interface::{Interfaces, Role};
 use crate::packet::Packet;
 use crate::time::Time;
 
@@ -47,6 +48,8 @@ pub struct ChannelError {
 pub struct Setup<'a> {
     /// The name that it was registered under.
     pub name: &'a str,
+    /// The number that it has there.
+    pub channel: ChannelId,
     /// All interfaces.
     pub interfaces: &'a Interfaces,
 }
@@ -75,6 +78,22 @@ pub trait Netchannel {
     /// kept and counted in [`held`](Self::held). A packet that is left in `burst` or goes out of scope counts as consumed by the channel. One
     /// that waited for its next hop (see [`Context::depart`]) comes a second time, unchanged.
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>);
+
+    /// The other worker that packets of a new flow belong to, by its number in the [team](crate::dispatch::team); `None` if they are to be
+    /// processed here. Asked with the packet that opens the flow, and the role of the interface that it came in by: the answer must hold for
+    /// all packets with the same [key](crate::dispatch::FlowKey). Those of a flow that belongs elsewhere are handed on to the same channel there, in
+    /// their order, and are not asked about again.
+    fn owner(&self, arrival: &Arrival<'_>, role: Role) -> Option<usize> {
+        let (_, _) = (arrival, role);
+        None
+    }
+
+    /// Takes a packet that the same channel of another worker handed on by [`Context::hand_on`], with the word that came with it. The packet has
+    /// no flow here.
+    fn take_over(&mut self, packet: Packet, word: u64, context: &mut Context<'_>) {
+        let _ = word;
+        self.process(&mut vec![packet], context);
+    }
 
     /// Called some ten times a second, packets or not, so that the channel can let time pass. The time is
     /// [`Context::now`]; a channel reads no clock, so that it runs the same on captures and in tests.

@@ -227,6 +227,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         flow_capacity: config.flow_table.capacity as usize,
         network: network.reader(),
         resolver: Box::new(resolver),
+        team: None,
         kernel: Box::new(KernelHandover {
             handover,
             devices: layout.devices,

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use super::core::Core;
 use super::icmp_error::{IcmpError, Undelivered};
 use super::routing::{Departure, Way, flow_hash};
+use super::team::Purpose;
+use crate::channel::ChannelId;
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces};
 use crate::packet::Packet;
@@ -96,6 +98,23 @@ impl<'a> Context<'a> {
     /// the short way.
     pub fn pass(&mut self, packet: Packet) {
         self.core.pass(packet);
+    }
+
+    /// Hands a packet to the same channel at another worker, to which it is given by [`take_over`](crate::channel::Netchannel::take_over) with this
+    /// word. If there is no room on the way, it is dropped. `channel` is this channel's own number; see [`Setup`](crate::channel::Setup).
+    pub fn hand_on(&mut self, packet: Packet, channel: ChannelId, worker: usize, word: u64) {
+        self.core
+            .hand_on(packet, worker, Purpose::Channel { channel, word });
+    }
+
+    /// Hands a packet, as it came in, to the worker that its flow belongs to.
+    pub(super) fn hand_on_arrived(&mut self, packet: Packet, worker: usize) {
+        self.core.hand_on(packet, worker, Purpose::Arrival);
+    }
+
+    /// Packets that this worker has handed to others so far.
+    pub(crate) fn handed_on(&self) -> u64 {
+        self.core.totals.handed_on
     }
 
     /// Packets that this worker has passed to the kernel so far.

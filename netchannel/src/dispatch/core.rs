@@ -9,6 +9,7 @@ use super::flow_key::FlowKey;
 use super::flow_table::FlowTable;
 use super::icmp_error::{self, About, IcmpError};
 use super::routing::{self, Departure, NextHop, Resolve, Way};
+use super::team::Member;
 use super::ways::Ways;
 use super::{ethernet, fragment};
 use crate::drop_reason::{DropCounters, DropReason};
@@ -40,7 +41,8 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 const CONFIRM_AGAIN: Duration = Duration::from_secs(5);
 
 /// What became of the packets of a worker. At any time
-/// `received + originated = transmitted + passed + dropped + consumed + held`.
+/// `received + originated + taken_over = transmitted + passed + dropped + consumed + held + handed_on`.
+/// Of a [team](super::team) of workers, `handed_on` is what all have `taken_over`, and what is on its way between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets taken from ports.
@@ -55,13 +57,17 @@ pub struct Totals {
     pub dropped: DropCounters,
     /// Packets that wait for a next hop's address, or that channels keep.
     pub held: u64,
+    /// Packets taken over from other workers.
+    pub taken_over: u64,
+    /// Packets handed to other workers, which they belong to.
+    pub handed_on: u64,
 }
 
 impl Totals {
     /// Packets that a channel consumed: it took them and did not send, pass, drop or keep them.
     pub fn consumed(&self) -> u64 {
-        let gone = self.transmitted + self.passed + self.dropped.total() + self.held;
-        (self.received + self.originated).saturating_sub(gone)
+        let gone = self.transmitted + self.passed + self.dropped.total() + self.held + self.handed_on;
+        (self.received + self.originated + self.taken_over).saturating_sub(gone)
     }
 }
 
@@ -97,6 +103,8 @@ pub(crate) struct Core {
     waiting: HashMap<NextHop, Waiting>,
     confirmed: HashMap<NextHop, Time>,
     icmp_limit: icmp_error::RateLimit,
+    /// The ways to other workers, if there are any.
+    pub(crate) team: Option<Member>,
 }
 
 impl Core {
@@ -123,6 +131,7 @@ impl Core {
             waiting: HashMap::new(),
             confirmed: HashMap::new(),
             icmp_limit: icmp_error::RateLimit::new(),
+            team: None,
         };
         core.learn_macs();
         core

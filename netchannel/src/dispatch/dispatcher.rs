@@ -1,6 +1,7 @@
 //! One worker's loop body: receive, parse, find the flow, hand to channels, transmit.
 
 mod observe;
+mod take_over;
 
 pub use observe::TooManyWatches;
 
@@ -19,6 +20,7 @@ use super::observation::Watches;
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::{BoxId, OwnedBox, RuleSet, RuleSetBuilder};
+use super::team::Member;
 use crate::channel::nat::state::{Part, Restored, Saved};
 use crate::channel::{ChannelError, ChannelId, Netchannel, SessionEntry, Setup};
 use crate::drop_reason::DropReason;
@@ -62,6 +64,8 @@ pub struct Parts {
     pub resolver: Box<dyn Resolve>,
     /// Where passed packets go.
     pub kernel: Box<dyn KernelPath>,
+    /// Its place among several workers, each with a dispatcher of its own; `None` for the only one.
+    pub team: Option<Member>,
 }
 
 /// What a dispatcher is given anew when an interface is back that was gone; see [`Parts`].
@@ -131,17 +135,20 @@ impl Dispatcher {
             network,
             resolver,
             kernel,
+            team,
         } = parts;
         partial_checksums.resize(ports.len(), false);
-        for entry in channels.entries() {
+        for (number, entry) in (0..).zip(channels.entries()) {
             entry.channel.init(&Setup {
                 name: &entry.name,
+                channel: ChannelId(number),
                 interfaces: &interfaces,
             })?;
         }
         let mut flows = FlowTable::new(flow_capacity);
         flows.reserve_rules(rules.rule_numbers());
-        let core = Core::new(interfaces, ports.len(), pool, flows, network, resolver, kernel);
+        let mut core = Core::new(interfaces, ports.len(), pool, flows, network, resolver, kernel);
+        core.team = team.map(|member| member.join(&mut channels));
         let transmit_drops = vec![0; ports.len()];
         Ok(Self {
             core,
@@ -173,6 +180,9 @@ impl Dispatcher {
         let mut received = 0;
         for port in 0..self.ports.len() {
             received += self.poll_port(PortId(port as u16), now);
+        }
+        if self.core.team.is_some() {
+            received += self.take_over(now);
         }
         let mut failed = Ok(received);
         for (number, port) in self.ports.iter_mut().enumerate() {
@@ -281,7 +291,10 @@ impl Dispatcher {
                     headers,
                     interface,
                 };
-                let action = rules.decide(&arrival, role);
+                let mut action = rules.decide(&arrival, role);
+                if let Some(team) = &core.team {
+                    action = team.direct(action, &arrival, role, channels);
+                }
                 channels.entry(action.channel).counters.flows += 1;
                 core.flows.open(&sought, action, now)
             });
@@ -320,6 +333,9 @@ impl Dispatcher {
     }
 
     fn transmit(&mut self, now: Time) {
+        if let Some(team) = &mut self.core.team {
+            team.send();
+        }
         for (number, port) in self.ports.iter_mut().enumerate() {
             let frames = self.core.output(PortId(number as u16));
             if frames.is_empty() {
@@ -372,7 +388,11 @@ impl Dispatcher {
                     headers: &packet.headers,
                     interface: packet.interface,
                 };
-                self.rules.decide(&arrival, role).channel
+                let action = self.rules.decide(&arrival, role);
+                match &self.core.team {
+                    Some(team) => team.direct(action, &arrival, role, &mut self.channels).channel,
+                    None => action.channel,
+                }
             }
         };
         let entry = self.channels.entry(channel);
@@ -435,7 +455,7 @@ impl Dispatcher {
 
     /// Has it tell of flows that open and close, while somebody watches.
     pub fn record_flows(&mut self, recorder: FlowRecorder) {
-        self.core.flows.record(recorder);
+        self.core.flows.record(recorder.of_channels(self.channels.len()));
     }
 
     /// Changes the rules: adds boxes, each behind those of its priority, and takes others out. Every flow is decided anew with its next

@@ -61,6 +61,8 @@ impl CloseReason {
 /// The packet thread's end.
 pub struct FlowRecorder {
     wanted: Wanted,
+    /// Flows of channels from this number on are recorded by the worker that they are handed to.
+    channels: usize,
     ring: Producer<FlowRecord>,
     lost: Arc<AtomicU64>,
 }
@@ -77,6 +79,7 @@ pub fn flow_recording(wanted: Wanted, capacity: usize) -> (FlowRecorder, FlowRec
     let lost = Arc::new(AtomicU64::new(0));
     let recorder = FlowRecorder {
         wanted,
+        channels: usize::MAX,
         ring: producer,
         lost: Arc::clone(&lost),
     };
@@ -116,7 +119,15 @@ impl FlowRecorder {
         });
     }
 
+    /// Has it tell only of flows of the channels below a number.
+    pub(super) fn of_channels(self, channels: usize) -> Self {
+        Self { channels, ..self }
+    }
+
     fn put(&mut self, record: FlowRecord) {
+        if usize::from(record.channel.0) >= self.channels {
+            return;
+        }
         if self.ring.push(record).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }

@@ -16,6 +16,7 @@ mod routing;
 mod rule_counters;
 mod rule_set;
 mod tcp_flags;
+pub mod team;
 pub(crate) mod ways;
 
 pub use context::Context;

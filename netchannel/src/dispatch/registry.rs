@@ -26,6 +26,8 @@ pub(crate) struct Entry {
 #[derive(Default)]
 pub struct Registry {
     entries: Vec<Entry>,
+    /// How many of them, the last ones, lead to other workers: nobody gave them a name.
+    exits: usize,
 }
 
 /// A channel's name is taken.
@@ -47,6 +49,10 @@ impl Registry {
         if self.find(name).is_some() {
             return Err(NameTaken(name.to_owned()));
         }
+        Ok(self.push(name, channel))
+    }
+
+    fn push(&mut self, name: &str, channel: Box<dyn Netchannel>) -> ChannelId {
         let id = ChannelId(self.entries.len() as u16);
         self.entries.push(Entry {
             name: name.to_owned(),
@@ -54,12 +60,23 @@ impl Registry {
             counters: ChannelCounters::default(),
             burst: Vec::new(),
         });
-        Ok(id)
+        id
+    }
+
+    /// Adds a channel that leads to another worker. No other ones are added after it.
+    pub(crate) fn add_exit(&mut self, channel: Box<dyn Netchannel>) -> ChannelId {
+        self.exits += 1;
+        self.push("", channel)
+    }
+
+    /// Those that lead nowhere else.
+    fn own(&self) -> &[Entry] {
+        &self.entries[..self.len()]
     }
 
     /// The channel of this name.
     pub fn find(&self, name: &str) -> Option<ChannelId> {
-        self.entries
+        self.own()
             .iter()
             .position(|entry| entry.name == name)
             .map(|index| ChannelId(index as u16))
@@ -67,7 +84,7 @@ impl Registry {
 
     /// All names, with their channels' numbers.
     pub fn ids(&self) -> impl Iterator<Item = (&str, ChannelId)> {
-        let names = self.entries.iter().map(|entry| entry.name.as_str());
+        let names = self.own().iter().map(|entry| entry.name.as_str());
         names.zip((0..).map(ChannelId))
     }
 
@@ -77,14 +94,14 @@ impl Registry {
         Some(entry.channel.as_ref())
     }
 
-    /// How many there are.
+    /// How many there are, without those that lead to other workers.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.exits
     }
 
     /// Names, channels and their counters, in the order in which they were registered.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &dyn Netchannel, &ChannelCounters)> {
-        self.entries
+        self.own()
             .iter()
             .map(|entry| (entry.name.as_str(), entry.channel.as_ref(), &entry.counters))
     }
@@ -95,6 +112,7 @@ impl Registry {
     }
 
     pub(crate) fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.iter_mut()
+        let own = self.len();
+        self.entries[..own].iter_mut()
     }
 }

@@ -14,6 +14,9 @@ pub struct RuleNumber(pub u32);
 impl RuleNumber {
     /// Of what no rule of the configuration decided: answers to a translator, the way back of what is forwarded, and what no rule matched.
     pub const NONE: Self = Self(u32::MAX);
+
+    /// Of flows that belong to another worker, where they are decided and counted.
+    pub const ELSEWHERE: Self = Self(u32::MAX - 1);
 }
 
 /// What was counted for a rule.
@@ -64,6 +67,8 @@ pub(super) struct RuleCounts {
     pages: Vec<ZeroedArray<RuleCounters>>,
     /// Of [`RuleNumber::NONE`].
     none: RuleCounters,
+    /// Of [`RuleNumber::ELSEWHERE`].
+    elsewhere: RuleCounters,
 }
 
 impl RuleCounts {
@@ -80,8 +85,10 @@ impl RuleCounts {
     }
 
     pub(super) fn get(&self, rule: RuleNumber) -> RuleCounters {
-        if rule == RuleNumber::NONE {
-            return self.none;
+        match rule {
+            RuleNumber::NONE => return self.none,
+            RuleNumber::ELSEWHERE => return self.elsewhere,
+            _ => {}
         }
         let number = rule.0 as usize;
         let page = self.pages.get(number / PAGE);
@@ -90,8 +97,10 @@ impl RuleCounts {
 
     #[inline]
     pub(super) fn get_mut(&mut self, rule: RuleNumber) -> &mut RuleCounters {
-        if rule == RuleNumber::NONE {
-            return &mut self.none;
+        match rule {
+            RuleNumber::NONE => return &mut self.none,
+            RuleNumber::ELSEWHERE => return &mut self.elsewhere,
+            _ => {}
         }
         let number = rule.0 as usize;
         if number / PAGE >= self.pages.len() {

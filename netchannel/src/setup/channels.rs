@@ -371,5 +371,6 @@ fn nat_settings(
         host_limits: settings.host_limits,
         sessions_per_mapping: settings.sessions_per_mapping,
         refusal: settings.refusal,
+        share: None,
     }
 }

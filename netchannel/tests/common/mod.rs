@@ -150,6 +150,7 @@ impl TestBox {
             flow_capacity: 1024,
             network: network.reader(),
             resolver: Box::new(kernel.clone()),
+            team: None,
             kernel: Box::new(kernel.clone()),
         })
         .unwrap();

@@ -48,7 +48,7 @@ impl Default for PortBlocks {
 impl PortBlocks {
     /// The blocks of an address, in ascending order: each range of ports is cut from its first port on, and what is left at its end is not
     /// used. Blocks of reserved ports alone are none.
-    fn spans(&self, settings: &NatSettings) -> Vec<Span> {
+    pub(super) fn spans(&self, settings: &NatSettings) -> Vec<Span> {
         let usable = FreePorts::new(&settings.ports, &settings.reserved_ports);
         let any = |span: &Span| {
             let mut wishes = ANY.wishes(0);
@@ -144,7 +144,11 @@ impl Blocks {
     /// The blocks that the settings ask for, on this many addresses. `None` if they ask for none.
     pub(super) fn new(settings: &NatSettings, addresses: usize) -> Option<Self> {
         let blocks = settings.blocks?;
-        let spans = blocks.spans(settings);
+        let mut spans = blocks.spans(settings);
+        if let Some(share) = settings.share {
+            let mut numbers = 0..;
+            spans.retain(|_| numbers.next().is_some_and(|number| share.has(number)));
+        }
         let mut numbers = vec![0; 1 << 16].into_boxed_slice();
         for (number, &(first, last)) in (1..).zip(&spans) {
             numbers[usize::from(first)..=usize::from(last)].fill(number);

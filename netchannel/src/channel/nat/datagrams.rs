@@ -78,6 +78,8 @@ pub(super) enum Fate {
     Sent(Translation),
     Passed,
     Dropped,
+    /// To this worker, which has the rest to do.
+    HandedTo(usize),
 }
 
 struct Decided {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::datagrams::Fragments;
 use super::flow::{Endpoint, Protocol};
 use super::icmp::Quote;
+use super::owner::Handed;
 use super::translate::{Side, replace_address};
 use super::{Nat, pass_if_local};
 use crate::dispatch::Context;
@@ -20,6 +21,9 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return context.drop(packet, reason),
         };
+        if let Some(worker) = self.rest_is_with(quote.protocol(), quote.source) {
+            return self.hand_on(packet, worker, Handed::ForTheRest(None), context);
+        }
         let Some(sender) = self.sender_of(&quote, &packet, context) else {
             return self.unrelated(packet, &quote, context);
         };
@@ -52,6 +56,9 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return context.drop(packet, reason),
         };
+        if let Some(worker) = self.source_is_with(quote.destination.address) {
+            return self.hand_on(packet, worker, Handed::ForSource, context);
+        }
         let receiver = self.receiver_of(&quote, context);
         // Whoever sent the packet is told, nobody else: the packet may not give away other addresses.
         let (Some((inside, external)), true) = (receiver, IpAddr::V4(quote.source.address) == destination)
@@ -73,6 +80,13 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return context.drop(packet, reason),
         };
+        if let Some(worker) = self.source_is_with(quote.destination.address) {
+            return self.hand_on(packet, worker, Handed::ForSource, context);
+        }
+        if let Some(worker) = self.rest_is_with(quote.protocol(), quote.source) {
+            let receiver = self.receiver_of(&quote, context).map(|(_, external)| external);
+            return self.hand_on(packet, worker, Handed::ForTheRest(receiver), context);
+        }
         let Some(sender) = self.sender_of(&quote, &packet, context) else {
             return self.unrelated(packet, &quote, context);
         };
@@ -129,6 +143,9 @@ impl Nat {
 
     /// The inside and the external endpoint of the mapping through which the quoted packet came in.
     fn receiver_of(&mut self, quote: &Quote, context: &Context<'_>) -> Option<(Endpoint, Endpoint)> {
+        if let Some(external) = self.found_elsewhere() {
+            return Some((quote.destination, external));
+        }
         if let Some(external) = self.one_to_one_external(quote.destination) {
             return Some((quote.destination, external));
         }
@@ -148,7 +165,7 @@ impl Nat {
 
     /// An error to an external address about a packet of no mapping: perhaps the box itself sent that packet.
     fn unrelated(&self, packet: Packet, quote: &Quote, context: &mut Context<'_>) {
-        let has_port = self.table.mappings.pool.has_port(quote.source.port);
+        let has_port = self.has_port(quote.source.port);
         if has_port && quote.protocol() != Protocol::Icmp {
             return context.drop(packet, DropReason::NatIcmpUnrelated);
         }

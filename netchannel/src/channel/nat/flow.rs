@@ -181,6 +181,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The inside endpoint of a packet that has one, as it arrived.
+    pub(super) fn source_of(headers: &Headers) -> Endpoint {
+        match Self::of(headers) {
+            Self::Ports(tuple) => tuple.source,
+            Self::Error | Self::Not(_) => Endpoint::NONE,
+        }
+    }
+
     /// Looks at a parsed packet.
     #[inline]
     pub(super) fn of(headers: &Headers) -> Self {

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::datagrams::{DatagramKey, Fate, Fragments, Translation};
+use super::owner::Handed;
 use super::translate::{Side, replace_address, replace_identification};
 use super::{Nat, pass_if_local};
 use crate::dispatch::{Context, Departure, is_possible_source};
@@ -20,9 +21,10 @@ impl Nat {
     /// A part of a datagram.
     #[cold]
     pub(super) fn fragment(&mut self, packet: Packet, context: &mut Context<'_>) {
+        let role = context.interfaces().get(packet.interface).role;
         match packet.headers.fragment {
             _ if !packet.headers.is_ipv4() => context.drop(packet, DropReason::NatNotIpv4),
-            _ if self.needs_addresses_only(&packet, context) => self.whole_packet(packet, context),
+            _ if self.needs_addresses_only(&packet.headers, role) => self.whole_packet(packet, context),
             Fragment::Later => self.later_fragment(packet, context),
             Fragment::First | Fragment::Whole => self.first_fragment(packet, context),
         }
@@ -39,15 +41,17 @@ impl Nat {
         let Some(key) = DatagramKey::of(&packet) else {
             return context.drop(packet, DropReason::NatNotIpv4);
         };
-        let before = (context.passed(), context.dropped());
+        let before = (context.passed(), context.dropped(), context.handed_on());
         self.first_was_sent = false;
         self.whole_packet(packet, context);
-        let after = (context.passed(), context.dropped());
+        let after = (context.passed(), context.dropped(), context.handed_on());
         if !self.first_was_sent {
             let fate = if after.0 > before.0 {
                 Fate::Passed
             } else if after.1 > before.1 {
                 Fate::Dropped
+            } else if after.2 > before.2 {
+                Fate::HandedTo(self.handed_to)
             } else {
                 // It waits for its next hop, and comes here again.
                 return;
@@ -73,7 +77,10 @@ impl Nat {
         match self.fragments.with(|known| known.datagrams.fate(&key, now)) {
             Some(Fate::Sent(translation)) => follow(packet, &key, &translation, context),
             Some(Fate::Passed) => context.pass(packet),
-            Some(Fate::Dropped) => context.drop(packet, DropReason::NatFragment),
+            Some(Fate::HandedTo(worker)) if self.may_hand_on() => {
+                self.hand_on(packet, worker, Handed::ForTheRest(None), context);
+            }
+            Some(Fate::Dropped | Fate::HandedTo(_)) => context.drop(packet, DropReason::NatFragment),
             None => self.early_fragment(packet, key, context),
         }
     }

@@ -7,6 +7,8 @@ use ahash::RandomState;
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::share::Share;
+
 /// Counters; a power of two. Destinations share them, which brings the same identification to none of them sooner than after 65,536 datagrams.
 const COUNTERS: usize = 2048;
 
@@ -27,20 +29,28 @@ struct Replaced {
 pub(super) struct Identifications {
     counters: Box<[u16]>,
     hash: RandomState,
+    /// The bits that all have in common that this worker gives, and those in which they differ.
+    own: u16,
+    mask: u16,
     /// The latest datagrams, each at a place that its ends and new identification lead to.
     replaced: Vec<Replaced>,
 }
 
 impl Identifications {
-    pub(super) fn new(random: &mut StdRng) -> Self {
+    pub(super) fn new(share: Option<Share>, random: &mut StdRng) -> Self {
+        let (worker, workers) = share.map_or((0, 1), |share| (share.worker(), share.workers()));
+        let mask = u16::MAX >> workers.next_power_of_two().trailing_zeros();
         Self {
+            own: (worker * (usize::from(mask) + 1)) as u16,
+            mask,
             counters: (0..COUNTERS).map(|_| random.next_u32() as u16).collect(),
             hash: RandomState::new(),
             replaced: vec![Replaced::default(); REMEMBERED],
         }
     }
 
-    /// The next one, in place of the original one. Datagrams with the same ends and protocol get 65,536 different ones in a row. O(1).
+    /// The next one, in place of the original one. Datagrams with the same ends and protocol get 65,536 different ones in a row, or of several
+    /// workers as many as their next power of two leaves for each. O(1).
     pub(super) fn next(
         &mut self,
         source: Ipv4Addr,
@@ -51,7 +61,7 @@ impl Identifications {
         let hash = self.hash(source, destination, protocol);
         let counter = &mut self.counters[hash as usize % COUNTERS];
         *counter = counter.wrapping_add(1);
-        let new = *counter;
+        let new = self.own | *counter & self.mask;
         self.replaced[place(hash, new)] = Replaced {
             source: source.to_bits(),
             destination: destination.to_bits(),
@@ -100,7 +110,7 @@ mod tests {
 
     #[test]
     fn rfc_6864_no_identification_comes_again_soon() {
-        let mut identifications = Identifications::new(&mut StdRng::seed_from_u64(1));
+        let mut identifications = Identifications::new(None, &mut StdRng::seed_from_u64(1));
         let (source, destination) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(8, 8, 8, 8));
         let mut seen = HashSet::new();
         for _ in 0..=u16::MAX {
@@ -111,7 +121,7 @@ mod tests {
     /// 5508-4: what an identification was is known for the latest datagrams, and never wrong.
     #[test]
     fn rfc_5508_4_the_latest_identifications_are_known() {
-        let mut identifications = Identifications::new(&mut StdRng::seed_from_u64(1));
+        let mut identifications = Identifications::new(None, &mut StdRng::seed_from_u64(1));
         let source = Ipv4Addr::new(192, 0, 2, 1);
         let sent: Vec<_> = (0..40_000u32)
             .map(|number| {

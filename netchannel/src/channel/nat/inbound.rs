@@ -3,13 +3,14 @@
 use std::net::Ipv4Addr;
 
 use super::flow::{Direction, Kind, Protocol, Tuple};
+use super::owner::Handed;
 use super::translate::{Rewrite, Side};
 use super::{
     Delivery, Filtering, Leaving, Nat, Sender, Target, apply, not_translated, one_to_one, pass_if_local,
 };
 use crate::dispatch::{Context, Departure, Undelivered};
 use crate::drop_reason::DropReason;
-use crate::packet::Packet;
+use crate::packet::{Fragment, Packet};
 use crate::time::Time;
 
 impl Nat {
@@ -21,6 +22,11 @@ impl Nat {
             Kind::Error => return self.inbound_error(packet, context),
             Kind::Not(reason) => return not_translated(packet, reason, context),
         };
+        if packet.headers.fragment != Fragment::Whole
+            && let Some(worker) = self.rest_is_with(tuple.protocol, tuple.destination)
+        {
+            return self.hand_on(packet, worker, Handed::ForTheRest(None), context);
+        }
         let Some(target) = self.target_of(&tuple, now) else {
             self.remember_syn(&packet, &tuple, context);
             return self.no_mapping(packet, &tuple, context);
@@ -54,7 +60,7 @@ impl Nat {
             return;
         }
         let external = tuple.destination;
-        let is_ours = self.table.mappings.pool.has_port(external.port);
+        let is_ours = self.has_port(external.port);
         if (is_ours || !context.is_local(packet.headers.destination))
             && let Some(syn) = Undelivered::of(packet)
         {
@@ -71,6 +77,20 @@ impl Nat {
             Kind::Error => return self.hairpin_error(packet, context),
             Kind::Not(reason) => return not_translated(packet, reason, context),
         };
+        if let Some(external) = self.found_elsewhere() {
+            tuple.source = external;
+            return match self.target_of(&tuple, now) {
+                Some(target) => {
+                    self.deliver_hairpin(packet, tuple, target, Sender::Elsewhere(external), context)
+                }
+                None => self.no_mapping(packet, &tuple, context),
+            };
+        }
+        if tuple.protocol != Protocol::Icmp
+            && let Some(worker) = self.rest_is_with(tuple.protocol, tuple.destination)
+        {
+            return self.hairpin_elsewhere(packet, &tuple, worker, context);
+        }
         // What is not for another inside host must not open a mapping.
         let target = self.target_of(&tuple, now);
         let Some(target) = target.filter(|_| tuple.protocol != Protocol::Icmp) else {
@@ -88,6 +108,20 @@ impl Nat {
         self.note(&packet, sender, Direction::Outbound, context);
         tuple.source = self.table.session(sender).rewrite(Direction::Outbound).to();
         self.deliver_hairpin(packet, tuple, target, Sender::Session(sender), context);
+    }
+
+    /// The first half of what [`hairpin`](Self::hairpin) does, for an external endpoint of which another worker knows what it stands for. Here a
+    /// mapping is opened for a packet that may turn out to be for nobody.
+    fn hairpin_elsewhere(&mut self, packet: Packet, tuple: &Tuple, worker: usize, context: &mut Context<'_>) {
+        let sender = match self.session_from_inside(&packet, tuple, context) {
+            Ok(sender) => sender,
+            Err(reason) => return self.refuse(packet, reason, context),
+        };
+        self.note(&packet, sender, Direction::Outbound, context);
+        self.table
+            .touch(sender, Direction::Outbound, tuple.flags, context.now());
+        let external = self.table.session(sender).rewrite(Direction::Outbound).to();
+        self.hand_on(packet, worker, Handed::ForTheRest(Some(external)), context);
     }
 
     /// Delivers a packet of another inside host, if it is admitted.
@@ -137,7 +171,7 @@ impl Nat {
     /// A packet to an external endpoint that stands for no inside host. If the address is the box's own, it may be for the box: ports
     /// that are not the translator's, and ICMP queries, whose identifiers the box's own programs choose as they like.
     pub(super) fn no_mapping(&self, packet: Packet, tuple: &Tuple, context: &mut Context<'_>) {
-        let has_port = self.table.mappings.pool.has_port(tuple.destination.port);
+        let has_port = self.has_port(tuple.destination.port);
         if has_port && tuple.protocol != Protocol::Icmp {
             return context.drop(packet, DropReason::NatNoMapping);
         }
@@ -207,6 +241,11 @@ impl Nat {
                 self.table.touch(sender, Direction::Outbound, tuple.flags, now);
                 let outbound = self.table.session(sender).rewrite(Direction::Outbound);
                 apply(outbound, &mut packet, tuple.protocol, Side::Source);
+            }
+            Sender::Elsewhere(external) => {
+                let inside = Kind::source_of(&packet.headers);
+                let outbound = Rewrite::new(tuple.protocol, inside, external);
+                apply(&outbound, &mut packet, tuple.protocol, Side::Source);
             }
             Sender::OneToOne(address) => one_to_one::replace(&mut packet, Side::Source, address),
         }

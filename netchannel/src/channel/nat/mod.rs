@@ -34,6 +34,7 @@ mod mapping;
 mod moving;
 mod one_to_one;
 mod outbound;
+mod owner;
 mod peers;
 mod pool;
 mod ports;
@@ -42,6 +43,7 @@ mod segment_size;
 mod session;
 mod settings;
 mod settings_error;
+mod share;
 mod slab;
 pub mod state;
 mod table;
@@ -65,6 +67,7 @@ pub use settings::{
     PortHold, Refusal, SegmentSize, Timeouts, is_stand_in, stand_in,
 };
 pub use settings_error::SettingsError;
+pub use share::{MOST_WORKERS, Share, ShareError, worker_of};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -74,8 +77,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::{AddressEntry, MappingEntry, Netchannel, SessionEntry, Slice, Sliced, TableMemory};
+use super::{
+    AddressEntry, ChannelError, ChannelId, MappingEntry, Netchannel, SessionEntry, Setup, Slice, Sliced,
+    TableMemory,
+};
 use crate::control::report;
+use crate::dispatch::dimensions::Arrival;
 use crate::dispatch::{Context, Departure, IcmpError, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
@@ -85,6 +92,7 @@ use events::Events;
 use flow::{Direction, Endpoint, Kind, Tuple};
 use identification::Identifications;
 use one_to_one::OneToOnes;
+use owner::{Handed, Owners};
 use table::Table;
 use translate::{Place, Rewrite, Side};
 use unsolicited::Unsolicited;
@@ -112,6 +120,14 @@ pub struct Nat {
     first_was_sent: bool,
     /// ICMP messages that are not translated, by type.
     unsupported: BTreeMap<u8, u64>,
+    /// The number that it is registered under.
+    channel: ChannelId,
+    /// Which worker has what, if several share the work.
+    owners: Option<Owners>,
+    /// What the packet was handed on for that is being looked at.
+    handed: Handed,
+    /// The worker that a packet was handed to last.
+    handed_to: usize,
 }
 
 /// A translator before its first packet, which can still be sent to another thread.
@@ -132,7 +148,7 @@ impl PreparedNat {
         getrandom::fill(&mut seed).map_err(SettingsError::NoRandomness)?;
         let mut random = StdRng::from_seed(seed);
         Ok(Self {
-            identifications: Identifications::new(&mut random),
+            identifications: Identifications::new(settings.share, &mut random),
             table: Table::new(&settings, random),
             settings,
         })
@@ -160,11 +176,15 @@ fn into_nat(settings: NatSettings, table: Table, fragments: SharedFragments, is_
         fragments,
         is_beside,
         one_to_one: OneToOnes::new(&settings.one_to_one),
+        owners: Owners::of(&settings),
         settings,
         table,
         unsolicited: Unsolicited::new(),
         first_was_sent: false,
         unsupported: BTreeMap::new(),
+        channel: ChannelId(0),
+        handed: Handed::No,
+        handed_to: 0,
     }
 }
 
@@ -199,6 +219,8 @@ enum Sender {
     Outside,
     /// An inside host, by this session.
     Session(u32),
+    /// An inside host of another worker, with this external endpoint.
+    Elsewhere(Endpoint),
     /// An inside host with this external address of its own.
     OneToOne(Ipv4Addr),
 }
@@ -394,6 +416,19 @@ fn pass_if_local(packet: Packet, reason: DropReason, context: &mut Context<'_>) 
 impl Netchannel for Nat {
     fn kind(&self) -> &'static str {
         "nat"
+    }
+
+    fn init(&mut self, setup: &Setup<'_>) -> Result<(), ChannelError> {
+        self.channel = setup.channel;
+        Ok(())
+    }
+
+    fn owner(&self, arrival: &Arrival<'_>, role: Role) -> Option<usize> {
+        self.owner_of_flow(arrival.headers, role)
+    }
+
+    fn take_over(&mut self, packet: Packet, word: u64, context: &mut Context<'_>) {
+        self.take_over_packet(packet, word, context);
     }
 
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>) {

@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use super::flow::{Direction, Endpoint, Kind, Tuple};
+use super::owner::Handed;
 use super::translate::{Side, replace_address};
 use super::{Nat, Sender, apply};
 use crate::dispatch::{Context, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
 use crate::packet::checksum::{self, Delta};
-use crate::packet::{Fragment, Packet, protocol};
+use crate::packet::{Fragment, Headers, Packet, protocol};
 
 /// Their checksums cover the addresses, as UDP's does.
 const DCCP: u8 = 33;
@@ -138,13 +139,11 @@ impl Nat {
 
     /// Whether nothing but addresses is replaced in a packet, so that each fragment can go by itself: between a host with an address of its
     /// own and anyone who has no mapping.
-    pub(super) fn needs_addresses_only(&self, packet: &Packet, context: &Context<'_>) -> bool {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) =
-            (packet.headers.source, packet.headers.destination)
-        else {
+    pub(super) fn needs_addresses_only(&self, headers: &Headers, role: Role) -> bool {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (headers.source, headers.destination) else {
             return false;
         };
-        let from_inside = context.interfaces().get(packet.interface).role == Role::Inside;
+        let from_inside = role == Role::Inside;
         let from = from_inside.then(|| self.one_to_one.external_of(source)).flatten();
         match (from, self.one_to_one.inside_of(destination)) {
             (None, None) => false,
@@ -218,6 +217,9 @@ impl Nat {
             Kind::Error => return context.drop(packet, DropReason::NatIcmpKind),
             Kind::Not(reason) => return context.drop(packet, reason),
         };
+        if let Some(worker) = self.rest_is_with(tuple.protocol, tuple.destination) {
+            return self.hand_on(packet, worker, Handed::ForTheRest(None), context);
+        }
         let Some(target) = self.target_of(&tuple, context.now()) else {
             return self.no_mapping(packet, &tuple, context);
         };

@@ -15,6 +15,7 @@ use super::forwards::Forward;
 use super::limits::Limits;
 use super::one_to_one::OneToOne;
 use super::ports::FreePorts;
+use super::share::{Share, Slices};
 
 /// The most external addresses that a translator can have.
 pub const MOST_ADDRESSES: u32 = 1 << 16;
@@ -85,6 +86,8 @@ pub struct NatSettings {
     pub sessions_per_mapping: u32,
     /// What an inside host is told whose packet could not be given a mapping or session. Default: [`Refusal::Prohibited`].
     pub refusal: Refusal,
+    /// The part of the work that is this translator's, if several workers share it; see [`share`](Self::share). Default: all of it.
+    pub share: Option<Share>,
 }
 
 impl NatSettings {
@@ -119,6 +122,7 @@ impl NatSettings {
             host_limits: Limits::NONE,
             sessions_per_mapping: u32::MAX,
             refusal: Refusal::Prohibited,
+            share: None,
         }
     }
 
@@ -154,6 +158,15 @@ impl NatSettings {
 
     /// The ports that may be given out.
     pub(super) fn usable_ports(&self) -> FreePorts {
+        let mut ports = self.ports_of_all_workers();
+        if let Some(share) = self.share {
+            Slices::new(self, share).keep_own(&mut ports, share);
+        }
+        ports
+    }
+
+    /// The ports that may be given out by all workers together.
+    pub(super) fn ports_of_all_workers(&self) -> FreePorts {
         match self.blocks {
             Some(blocks) if self.deterministic.is_none() => blocks.usable_ports(self),
             _ => FreePorts::new(&self.ports, &self.reserved_ports),

@@ -112,7 +112,8 @@ impl Scene {
             Fate::Waits
             | Fate::Dropped(
                 TtlExpired | NoRoute | RouteBlackhole | RouteUnreachable | RouteProhibited | EgressNotServed
-                | InterfaceDown | NeighbourUnresolved | NeighbourQueueFull | TooBig | NoFrame | TransmitFull,
+                | InterfaceDown | NeighbourUnresolved | NeighbourQueueFull | TooBig | NoFrame | TransmitFull
+                | HandoffFull,
             ) => {
                 let is_inbound = self.interfaces.get(seen.interface?).role == Role::Outside;
                 match (kind, &seen.translation) {

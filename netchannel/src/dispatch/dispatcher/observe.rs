@@ -101,6 +101,7 @@ impl Dispatcher {
         now: Time,
     ) {
         self.admit(frame, port);
+        self.keep_here(now);
         let sought = self.sought.first().copied();
         let (was_known, note) = sought.map_or((false, 0), |sought| self.look_up(&sought));
         self.classify(now);
@@ -146,6 +147,22 @@ impl Dispatcher {
         self.watches = Some(watches);
     }
 
+    /// Does something with a packet that another worker has handed to a channel, seen if somebody watches.
+    pub(super) fn observe_given(&mut self, packet: Packet, now: Time, work: impl FnOnce(&mut Self, Packet)) {
+        let Some(mut watches) = self.watches.take() else {
+            return work(self, packet);
+        };
+        let wanted = watches.who_wants(&Seen::of(&packet), now);
+        let port = self.core.interfaces.get(packet.interface).port;
+        let way =
+            (!wanted.is_by_nobody()).then(|| self.begin(&watches, wanted, &Seen::of(&packet), port, now));
+        work(self, packet);
+        if let Some(way) = way {
+            self.finish(way, wanted, &mut watches, now);
+        }
+        self.watches = Some(watches);
+    }
+
     /// What there is before a packet does anything.
     fn begin(&self, watches: &Watches, wanted: Wanted, seen: &Seen<'_>, port: PortId, now: Time) -> Way {
         let snap_length = watches.snap_length(wanted);
@@ -174,6 +191,10 @@ impl Dispatcher {
     fn finish(&mut self, mut way: Way, wanted: Wanted, watches: &mut Watches, now: Time) {
         way.observation.sent = self.queued(watches.snap_length(wanted));
         self.transmit(now);
+        if self.core.totals.handed_on > way.before.totals.handed_on {
+            // It is seen where it was handed to.
+            return;
+        }
         way.observation.fate = self.fate(&way);
         if way.observation.fate == Fate::Dropped(DropReason::TransmitFull) {
             way.observation.sent.clear();

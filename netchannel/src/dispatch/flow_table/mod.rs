@@ -58,6 +58,12 @@ pub struct FlowId {
 impl FlowId {
     /// Set in the places of IPv6 flows.
     const IPV6: u32 = 1 << 31;
+
+    /// That of a packet without a flow: no table has such a place.
+    pub(crate) const NONE: Self = Self {
+        place: u32::MAX,
+        stamp: 0,
+    };
 }
 
 /// A flow's key, and where it is if it is in the table.

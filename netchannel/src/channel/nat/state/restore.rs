@@ -32,6 +32,8 @@ pub enum LeftOut {
     Filtering,
     /// There would be more than there may be.
     Limit,
+    /// It is an inside host's that belongs to another worker, which is to take it up.
+    Worker,
     /// It contradicts itself, or what was taken up before it.
     Contradiction,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for LeftOut {
             Self::Mapping => "mapping behavior changed",
             Self::Filtering => "filtering",
             Self::Limit => "limit",
+            Self::Worker => "of another worker",
             Self::Contradiction => "contradiction",
         })
     }
@@ -131,6 +134,13 @@ fn session(
     } = record;
     if tcp.is_some() != (protocol == Protocol::Tcp) {
         return Err(LeftOut::Contradiction);
+    }
+    if nat
+        .owners
+        .as_ref()
+        .is_some_and(|owners| !owners.has_host(inside.address))
+    {
+        return Err(LeftOut::Worker);
     }
     if filtering.is_some() && nat.settings.mapping[protocol] != basis.mapping[protocol] {
         return Err(LeftOut::Mapping);
