@@ -8,7 +8,7 @@ use clap::Parser;
 use netchannel::port::afxdp::{AfXdpPort, PortOptions, UmemOptions, open, queues_of};
 use netchannel::port::{Frame, PacketIo};
 use netchannel::time::{Clock, Time};
-use netchannel::xdp::{Interest, LogicalInterface, ModeChoice, XdpProgram};
+use netchannel::xdp::{Interest, LogicalInterface, ModeChoice, OffloadSizes, XdpProgram};
 use netchannel_benches::stop;
 use netchannel_benches::topology::INSIDE_NETWORK;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -90,7 +90,7 @@ fn forward(arguments: &Arguments) -> Result<()> {
     let options: Vec<PortOptions> = ["lan", "wan"].into_iter().map(port).collect::<Result<_>>()?;
     let sockets = options.iter().map(|port| port.queues.len() as u32).sum();
     let (umem, ports) = open(&UmemOptions::for_sockets(sockets), &options)?;
-    let mut program = XdpProgram::load(umem.pool().frame_capacity() as u32)?;
+    let mut program = XdpProgram::load(umem.pool().frame_capacity() as u32, OffloadSizes::OFF)?;
     for port in &ports {
         for (queue, socket) in port.sockets() {
             program.register_socket(port.interface(), queue, socket)?;

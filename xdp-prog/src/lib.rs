@@ -5,6 +5,7 @@
 #![no_std]
 
 mod keys;
+pub mod offload;
 mod verdict;
 
 pub use keys::{

@@ -35,11 +35,13 @@ pub enum Verdict {
     Injected = 13,
     /// Dropped: the process that had the sockets has ended, and the next one is on its way.
     Held = 14,
+    /// Carried by the program itself, translated if need be, to the device that it leaves by.
+    Offloaded = 15,
 }
 
 impl Verdict {
     /// All verdicts, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Redirected,
         Self::OtherInterface,
         Self::NotIp,
@@ -55,6 +57,7 @@ impl Verdict {
         Self::NoSocket,
         Self::Injected,
         Self::Held,
+        Self::Offloaded,
     ];
 
     /// Name for people and metrics: lower case, words joined by underscores.
@@ -75,6 +78,7 @@ impl Verdict {
             Self::NoSocket => "passed_no_socket",
             Self::Injected => "passed_injected",
             Self::Held => "dropped_held",
+            Self::Offloaded => "offloaded",
         }
     }
 }

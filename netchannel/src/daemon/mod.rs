@@ -37,7 +37,7 @@ use crate::rules::Rule;
 use crate::setup::{self, Claim, CustomChannels, Device, Layout, RuleCompiler, SetupError};
 use crate::time::Clock;
 use crate::worker::{self, Handle};
-use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpError, XdpProgram};
+use crate::xdp::{AttachedMode, ModeChoice, OffloadSizes, Pins, XdpError, XdpProgram};
 
 use follow::Following;
 use inspect::Inspector;
@@ -250,7 +250,7 @@ impl Daemon {
             refuse_if_too_large(device, &links, frame_capacity)?;
         }
         let offloads = Offloads::turn_off(&layout);
-        let mut xdp = XdpProgram::load(frame_capacity)?;
+        let mut xdp = XdpProgram::load(frame_capacity, OffloadSizes::OFF)?;
         xdp.pin_in(pins.clone());
         let xdp = Arc::new(Mutex::new(xdp));
         let (sender, events) = channel();

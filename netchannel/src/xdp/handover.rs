@@ -9,7 +9,7 @@ use aya::maps::{HashMap, Map, MapData};
 use xdp_prog::{Flow, MARKER_ETHER_TYPE, MARKER_LENGTH};
 
 use super::maps::in_map;
-use super::sys::{self, Run, Shared};
+use super::sys::{self, Shared};
 use super::{MAX_INJECTED_LENGTH, XdpError};
 
 /// A flow in one direction on a logical interface, that is left to the kernel.
@@ -117,14 +117,12 @@ impl Handover {
         } else {
             frame
         };
-        sys::run(self.pass.as_fd(), injected, ifindex, queue, Run::Live)
-            .map(drop)
-            .map_err(|source| XdpError::Run {
-                length,
-                ifindex,
-                queue,
-                source,
-            })
+        sys::live_run(self.pass.as_fd(), injected, ifindex, queue).map_err(|source| XdpError::Run {
+            length,
+            ifindex,
+            queue,
+            source,
+        })
     }
 
     /// Leaves a flow to the kernel: its next frames do not come to user space any more. It takes effect on

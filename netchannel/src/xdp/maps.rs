@@ -2,14 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
+use aya::maps::xdp::DevMap;
 use aya::maps::{self, Array, LpmTrie, Map, MapData, MapError, PerCpuArray, XskMap, lpm_trie};
 use xdp_prog::{
     Address, Interface, InterfaceKey, Ipv4Prefix, Ipv6Prefix, MAX_PORT_SETS, Verdict, WORDS_PER_PORT_SET,
     port_word,
 };
+
+use xdp_prog::offload::DEVICES;
 
 use super::XdpError;
 use super::interest::{PortSet, PrefixKey, Tables};
@@ -114,6 +118,7 @@ pub(super) struct Maps {
     destinations_v6: Prefixes<Ipv6Prefix>,
     port_sets: PortSets,
     sockets: XskMap<MapData>,
+    devices: DevMap<MapData>,
     hold: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -133,6 +138,7 @@ impl Maps {
                 sets: vec![None; MAX_PORT_SETS as usize],
             },
             sockets: take(object, xdp_prog::SOCKETS)?,
+            devices: take(object, DEVICES)?,
             hold: take(object, xdp_prog::HOLD)?,
             counters: take(object, xdp_prog::COUNTERS)?,
         })
@@ -188,6 +194,21 @@ impl Maps {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(in_map(xdp_prog::SOCKETS)(error)),
         }
+    }
+
+    /// Lets offloaded flows leave by a device of the calling thread's network namespace.
+    pub(super) fn set_device(&mut self, slot: u32, ifindex: u32) -> Result<(), XdpError> {
+        self.devices
+            .set(slot, ifindex, None, 0)
+            .map_err(|error| XdpError::System {
+                call: "telling the XDP program a device that frames leave by",
+                source: io::Error::other(error),
+            })
+    }
+
+    /// Removes a device. The kernel removes one that goes away by itself.
+    pub(super) fn unset_device(&mut self, slot: u32) -> Result<(), XdpError> {
+        self.set_device(slot, 0)
     }
 
     /// Until when frames that no socket takes are dropped, in nanoseconds of the monotonic clock.

@@ -25,6 +25,7 @@ mod handover;
 mod hold;
 mod interest;
 mod maps;
+mod offload;
 mod signals;
 mod sys;
 
@@ -36,6 +37,7 @@ use std::time::Duration;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use nix::net::if_::{if_indextoname, if_nametoindex};
+use xdp_prog::offload as shared;
 use xdp_prog::{MAX_INTERFACES, QUEUES_PER_INTERFACE};
 
 pub use attach::{AttachedMode, Mode, ModeChoice};
@@ -43,19 +45,26 @@ pub use error::{ForeignProgram, XdpError};
 pub use handover::{Handover, PassedFlow};
 pub use hold::Pins;
 pub use interest::{ExternalPrefix, Interest, LogicalInterface};
+pub use offload::{
+    Evicted, OffloadFlow, OffloadId, OffloadKey, OffloadSide, OffloadSizes, OffloadTable, OffloadTranslation,
+    OffloadWay, Refused, Usage, WayId,
+};
+pub use sys::TestRun;
 pub use xdp_prog::Verdict;
 
 use handover::{GenericDevices, duplicating};
 use interest::Tables;
 use maps::Maps;
 use signals::SignalsBlocked;
-use sys::Run;
 
 /// The longest frame in bytes that [`Handover::inject`] takes: what the kernel has room for in a page of 4096 bytes
 /// beside its own data.
 pub const MAX_INJECTED_LENGTH: usize = 3072;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../xdp-prog/netchannel.bpf.o");
+
+/// Entries of a bucket of offloaded flows.
+const BUCKET: u32 = shared::BUCKET as u32;
 
 /// The XDP program, loaded once for all interfaces of the process. Dropping it detaches it everywhere.
 pub struct XdpProgram {
@@ -65,6 +74,7 @@ pub struct XdpProgram {
     handover: Handover,
     generic: GenericDevices,
     pins: Pins,
+    offload: Arc<OffloadTable>,
 }
 
 /// An interface that the program is attached to, or that has sockets. Its place among the devices is its slot.
@@ -82,16 +92,23 @@ impl XdpProgram {
     /// `max_frame_length` is the longest frame in bytes, with its Ethernet header, that the sockets can take: the
     /// size of a UMEM frame without headroom. Longer ones stay with the kernel.
     ///
+    /// `sizes` is how many flows it can carry by itself, see [`offload`](Self::offload).
+    ///
     /// The thread takes no signals meanwhile.
     ///
     /// # Errors
     ///
     /// [`XdpError::Load`] and [`XdpError::LoadProgram`] if the kernel is too old or the process has not the right.
-    pub fn load(max_frame_length: u32) -> Result<Self, XdpError> {
+    pub fn load(max_frame_length: u32, sizes: OffloadSizes) -> Result<Self, XdpError> {
         let cookie = getrandom::u64().map_err(|error| XdpError::System {
             call: "getrandom",
             source: io::Error::from(error),
         })?;
+        let seeds = offload::random_seeds().map_err(|source| XdpError::System {
+            call: "getrandom",
+            source,
+        })?;
+        let (buckets_ipv4, buckets_ipv6) = (sizes.buckets_ipv4(), sizes.buckets_ipv6());
         let _blocked = SignalsBlocked::new().map_err(|error| XdpError::System {
             call: "pthread_sigmask",
             source: io::Error::from(error),
@@ -100,9 +117,17 @@ impl XdpProgram {
             .btf(None)
             .override_global(xdp_prog::MAX_FRAME_LENGTH, &max_frame_length, true)
             .override_global(xdp_prog::MARKER_COOKIE, &cookie, true)
+            .override_global(shared::SEEDS, &seeds, true)
+            .override_global(shared::BUCKETS_V4, &buckets_ipv4, true)
+            .override_global(shared::BUCKETS_V6, &buckets_ipv6, true)
+            .map_max_entries(shared::TAGS_V4, buckets_ipv4.max(1))
+            .map_max_entries(shared::ENTRIES_V4, (buckets_ipv4 * BUCKET).max(1))
+            .map_max_entries(shared::TAGS_V6, buckets_ipv6.max(1))
+            .map_max_entries(shared::ENTRIES_V6, (buckets_ipv6 * BUCKET).max(1))
             .load(OBJECT)
             .map_err(|error| XdpError::Load(Box::new(error)))?;
         let passed = map_fd(&object, xdp_prog::PASSED)?;
+        let offload = OffloadTable::of_maps(sizes, seeds, |name| array_fd(&object, name))?;
         let maps = Maps::take(&mut object)?;
         let program = load_program(&mut object, xdp_prog::PROGRAM)?;
         let pass = load_program(&mut object, xdp_prog::PASS_PROGRAM)?;
@@ -116,6 +141,7 @@ impl XdpProgram {
             handover,
             generic,
             pins: Pins::default(),
+            offload: Arc::new(offload),
         })
     }
 
@@ -157,6 +183,7 @@ impl XdpProgram {
             Err(error) => {
                 if !had_device {
                     self.devices[slot as usize] = None;
+                    self.maps.unset_device(slot)?;
                 }
                 Err(error)
             }
@@ -177,6 +204,7 @@ impl XdpProgram {
         }
         self.set_generic(ifindex, false);
         self.maps.remove_device(ifindex)?;
+        self.maps.unset_device(slot)?;
         (0..QUEUES_PER_INTERFACE)
             .try_for_each(|queue| self.maps.unset_socket(slot * QUEUES_PER_INTERFACE + queue))
     }
@@ -296,14 +324,33 @@ impl XdpProgram {
     /// [`XdpError::Run`] if the device has no such queue, or the frame is shorter than an Ethernet header.
     pub fn redirects(&self, frame: &[u8], ifindex: u32, queue: u32) -> Result<bool, XdpError> {
         const XDP_REDIRECT: u32 = 4;
-        sys::run(self.program.as_fd(), frame, ifindex, queue, Run::Test)
-            .map(|answer| answer == XDP_REDIRECT)
-            .map_err(|source| XdpError::Run {
-                length: frame.len(),
-                ifindex,
-                queue,
-                source,
-            })
+        self.test_run(frame, ifindex, queue, 1)
+            .map(|outcome| outcome.action == XDP_REDIRECT)
+    }
+
+    /// Runs the program `repeat` times on one copy of a frame, each time on what the last one has left of it, as if it arrived on that queue of that device.
+    /// It goes nowhere, but it counts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`redirects`](Self::redirects).
+    pub fn test_run(&self, frame: &[u8], ifindex: u32, queue: u32, repeat: u32) -> Result<TestRun, XdpError> {
+        sys::test_run(self.program.as_fd(), frame, ifindex, queue, repeat).map_err(|source| XdpError::Run {
+            length: frame.len(),
+            ifindex,
+            queue,
+            source,
+        })
+    }
+
+    /// The flows that the program carries by itself.
+    pub fn offload(&self) -> Arc<OffloadTable> {
+        Arc::clone(&self.offload)
+    }
+
+    /// The slot of a device that is attached or has sockets, by which flows [leave](OffloadWay::slot).
+    pub fn slot_of(&self, device: &str) -> Option<u32> {
+        self.device(device).ok().map(|(slot, _)| slot)
     }
 
     /// The way to the kernel for frames that user space does not want after all.
@@ -355,6 +402,7 @@ impl XdpProgram {
                 given: self.devices.len() + 1,
                 limit: self.devices.len(),
             })?;
+        self.maps.set_device(slot as u32, ifindex)?;
         self.devices[slot] = Some(Device {
             name: interface.to_owned(),
             ifindex,
@@ -395,6 +443,13 @@ fn load_program(object: &mut Ebpf, name: &'static str) -> Result<OwnedFd, XdpErr
             name,
             source: Box::new(source),
         })
+}
+
+fn array_fd<'a>(object: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, XdpError> {
+    let Some(aya::maps::Map::Array(map)) = object.map(name) else {
+        return Err(XdpError::Object { what: "map", name });
+    };
+    Ok(map.fd().as_fd())
 }
 
 fn map_fd(object: &Ebpf, name: &'static str) -> Result<OwnedFd, XdpError> {

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use libc::{c_int, c_uint};
 use xdp_prog::MapData;
@@ -78,7 +79,7 @@ pub(super) struct LinkInfo {
 /// The beginning of `union bpf_attr` for BPF_PROG_TEST_RUN.
 #[derive(Default)]
 #[repr(C)]
-struct TestRun {
+struct TestRunAttributes {
     program: u32,
     return_value: u32,
     data_size_in: u32,
@@ -109,13 +110,15 @@ struct Context {
     egress_ifindex: u32,
 }
 
-/// How a program is run on a frame.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Run {
-    /// Only its answer matters.
-    Test,
-    /// The kernel does with the frame what the program answers, as if it had arrived.
-    Live,
+/// What running the program on a frame came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// What the program answers: an action of XDP (`XDP_PASS` is 2, `XDP_REDIRECT` 4).
+    pub action: u32,
+    /// The frame as the program has left it.
+    pub frame: Vec<u8>,
+    /// What a run took on average.
+    pub duration: Duration,
 }
 
 /// A value that aya may hand to the kernel as bytes.
@@ -191,15 +194,49 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     Ok(info)
 }
 
-/// Runs an XDP program once on a frame that arrives on a queue of a device, and returns what it answers (in a
-/// live run: nothing, 0).
-pub(super) fn run(
+/// Runs an XDP program on a frame that arrives on a queue of a device, `repeat` times on the same copy.
+pub(super) fn test_run(
     program: BorrowedFd<'_>,
     frame: &[u8],
     ifindex: u32,
     queue: u32,
-    run: Run,
-) -> io::Result<u32> {
+    repeat: u32,
+) -> io::Result<TestRun> {
+    let mut out = vec![0; frame.len()];
+    let mut attributes = TestRunAttributes {
+        repeat,
+        data_size_out: out.len() as u32,
+        data_out: out.as_mut_ptr() as u64,
+        ..Default::default()
+    };
+    run(program, frame, ifindex, queue, &mut attributes)?;
+    out.truncate(attributes.data_size_out as usize);
+    Ok(TestRun {
+        action: attributes.return_value,
+        frame: out,
+        duration: Duration::from_nanos(attributes.duration.into()),
+    })
+}
+
+/// Runs an XDP program on a frame as if it had arrived on a queue of a device, and the kernel does with it what the program answers.
+pub(super) fn live_run(program: BorrowedFd<'_>, frame: &[u8], ifindex: u32, queue: u32) -> io::Result<()> {
+    let mut attributes = TestRunAttributes {
+        repeat: 1,
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        batch_size: 1,
+        ..Default::default()
+    };
+    run(program, frame, ifindex, queue, &mut attributes)
+}
+
+/// The attributes' buffer for what comes out must be as long as they say and live until it returns, and there is none if there is no length.
+fn run(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    ifindex: u32,
+    queue: u32,
+    attributes: &mut TestRunAttributes,
+) -> io::Result<()> {
     let length = u32::try_from(frame.len()).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
     let context = Context {
         data_end: length,
@@ -207,23 +244,14 @@ pub(super) fn run(
         rx_queue_index: queue,
         ..Default::default()
     };
-    let mut attributes = TestRun {
-        program: program.as_raw_fd() as u32,
-        data_size_in: length,
-        data_in: frame.as_ptr() as u64,
-        repeat: 1,
-        context_size_in: size_of::<Context>() as u32,
-        context_in: (&raw const context) as u64,
-        ..Default::default()
-    };
-    if run == Run::Live {
-        attributes.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
-        attributes.batch_size = 1;
-    }
+    attributes.program = program.as_raw_fd() as u32;
+    attributes.data_size_in = length;
+    attributes.data_in = frame.as_ptr() as u64;
+    attributes.context_size_in = size_of::<Context>() as u32;
+    attributes.context_in = (&raw const context) as u64;
     // SAFETY: the attributes are those of this command; the frame and the context, which they point to with
-    // their lengths, live until it returns, and the kernel only reads them.
-    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attributes) }?;
-    Ok(attributes.return_value)
+    // their lengths, live until it returns, and the kernel only reads them. What it writes goes to the caller's buffer.
+    unsafe { bpf(BPF_PROG_TEST_RUN, attributes) }.map(drop)
 }
 
 /// # Safety

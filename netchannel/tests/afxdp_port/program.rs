@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use netchannel::port::afxdp::AfXdpPort;
-use netchannel::xdp::{Interest, LogicalInterface, ModeChoice, XdpProgram};
+use netchannel::xdp::{Interest, LogicalInterface, ModeChoice, OffloadSizes, XdpProgram};
 
 /// Has every IP packet that arrives on the interface of these ports redirected to them, until the program is dropped.
 pub(crate) fn redirect_to(ports: &[&AfXdpPort]) -> XdpProgram {
@@ -15,7 +15,7 @@ pub(crate) fn redirect_in_mode(mode: ModeChoice, ports: &[&AfXdpPort]) -> XdpPro
     let everything: Vec<IpNet> = ["0.0.0.0/0", "::/0"]
         .map(|net| net.parse().expect("a prefix"))
         .into();
-    let mut program = XdpProgram::load(3840).expect("the program loads");
+    let mut program = XdpProgram::load(3840, OffloadSizes::OFF).expect("the program loads");
     program.attach(interface, mode).expect("the program attaches");
     for (queue, socket) in ports.iter().flat_map(|port| port.sockets()) {
         program

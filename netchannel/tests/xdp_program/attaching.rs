@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use netchannel::xdp::{AttachedMode, ModeChoice, XdpError, XdpProgram};
+use netchannel::xdp::{AttachedMode, ModeChoice, OffloadSizes, XdpError, XdpProgram};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -11,7 +11,7 @@ use crate::bench::MAX_FRAME_LENGTH;
 use crate::namespace::{in_new_namespace, ip, wait_until_detached};
 
 fn load() -> XdpProgram {
-    XdpProgram::load(MAX_FRAME_LENGTH).expect("loading")
+    XdpProgram::load(MAX_FRAME_LENGTH, OffloadSizes::OFF).expect("loading")
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use netchannel::xdp::{ExternalPrefix, Interest, LogicalInterface, Verdict, XdpProgram};
+use netchannel::xdp::{ExternalPrefix, Interest, LogicalInterface, OffloadSizes, Verdict, XdpProgram};
 
 use crate::namespace::{af_xdp_socket, index, ip};
 
@@ -19,7 +19,7 @@ impl Bench {
     /// Call it inside a namespace.
     pub(crate) fn new() -> Self {
         ip("link add inside numtxqueues 4 numrxqueues 4 type veth peer name inside-peer");
-        let mut program = XdpProgram::load(MAX_FRAME_LENGTH).expect("loading");
+        let mut program = XdpProgram::load(MAX_FRAME_LENGTH, OffloadSizes::OFF).expect("loading");
         let socket = af_xdp_socket();
         program
             .register_socket("inside", 0, socket.as_fd())

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
-use netchannel::xdp::{Interest, ModeChoice, Verdict, XdpError, XdpProgram};
+use netchannel::xdp::{Interest, ModeChoice, OffloadSizes, Verdict, XdpError, XdpProgram};
 
 use crate::bench::{MAX_FRAME_LENGTH, logical};
 use crate::frames::MAC;
@@ -45,7 +45,7 @@ fn receive(socket: &UdpSocket) -> Vec<u8> {
 
 /// A program that would take the frames again if it saw them, for there is no local address in its interest.
 fn greedy() -> XdpProgram {
-    let mut program = XdpProgram::load(MAX_FRAME_LENGTH).expect("loading");
+    let mut program = XdpProgram::load(MAX_FRAME_LENGTH, OffloadSizes::OFF).expect("loading");
     program
         .register_socket("inside", 0, af_xdp_socket().as_fd())
         .expect("registering");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netchannel::xdp::{AttachedMode, ModeChoice, Pins, Verdict, XdpProgram};
+use netchannel::xdp::{AttachedMode, ModeChoice, OffloadSizes, Pins, Verdict, XdpProgram};
 
 use crate::bench::{Bench, MAX_FRAME_LENGTH};
 use crate::frames::udp4;
@@ -11,7 +11,7 @@ use crate::namespace::{in_new_namespace, ip, wait_until_detached};
 const LONG: Duration = Duration::from_secs(600);
 
 fn load() -> XdpProgram {
-    XdpProgram::load(MAX_FRAME_LENGTH).expect("loading")
+    XdpProgram::load(MAX_FRAME_LENGTH, OffloadSizes::OFF).expect("loading")
 }
 
 fn attached() -> Option<u32> {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use netchannel::xdp::XdpProgram;
+use netchannel::xdp::{OffloadSizes, XdpProgram};
 use nix::libc::c_int;
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -33,7 +33,7 @@ fn signals_do_not_disturb_it() {
                 thread::yield_now();
             }
         });
-        let outcome = XdpProgram::load(MAX_FRAME_LENGTH);
+        let outcome = XdpProgram::load(MAX_FRAME_LENGTH, OffloadSizes::OFF);
         done.store(true, Ordering::Relaxed);
         outcome
     });

@@ -2,10 +2,11 @@
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_ANY,
+    bindings::{BPF_ANY, BPF_F_MMAPABLE},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie::Key},
+    maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie::Key},
 };
+use xdp_prog::offload::{Ipv4Entry, Ipv6Entry, MAX_WAYS, SEEDS_LEN, WayRecord};
 use xdp_prog::{
     Address, Flow, Fragment, Interface, InterfaceKey, Ipv4Prefix, Ipv6Prefix, MAX_FRAGMENTS, MAX_INTERFACES,
     MAX_LOCAL_ADDRESSES, MAX_LOGICAL_INTERFACES, MAX_PASSED_FLOWS, MAX_PORT_SETS, MAX_PREFIXES,
@@ -39,6 +40,27 @@ static HOLD: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.len() as u32, 0);
 
+// User space says how large these are to be.
+#[map]
+static OFFLOAD_TAGS_V4: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static OFFLOAD_V4: Array<Ipv4Entry<u32, u64>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static OFFLOAD_TAGS_V6: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static OFFLOAD_V6: Array<Ipv6Entry<u32, u64>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static OFFLOAD_WAYS: Array<WayRecord<u32, u64>> = Array::with_max_entries(MAX_WAYS, BPF_F_MMAPABLE);
+#[map]
+pub(super) static DEVICES: DevMap = DevMap::with_max_entries(MAX_INTERFACES, 0);
+
+#[unsafe(no_mangle)]
+pub(super) static OFFLOAD_SEEDS: [Global<u64>; SEEDS_LEN] = [const { Global::new(0) }; SEEDS_LEN];
+#[unsafe(no_mangle)]
+pub(super) static OFFLOAD_BUCKETS_V4: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(super) static OFFLOAD_BUCKETS_V6: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(super) static MAX_FRAME_LENGTH: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -127,6 +149,32 @@ pub(super) fn remember_fragment(fragment: &Fragment, verdict: Verdict) {
 #[inline(always)]
 pub(super) fn hold() -> u64 {
     HOLD.get(0).copied().unwrap_or(0)
+}
+
+/// The tags of a bucket.
+#[inline(always)]
+pub(super) fn tags_ipv4(bucket: u32) -> Option<*const u64> {
+    OFFLOAD_TAGS_V4.get_ptr(bucket)
+}
+
+#[inline(always)]
+pub(super) fn tags_ipv6(bucket: u32) -> Option<*const u64> {
+    OFFLOAD_TAGS_V6.get_ptr(bucket)
+}
+
+#[inline(always)]
+pub(super) fn entry_ipv4(place: u32) -> Option<*mut Ipv4Entry<u32, u64>> {
+    OFFLOAD_V4.get_ptr_mut(place)
+}
+
+#[inline(always)]
+pub(super) fn entry_ipv6(place: u32) -> Option<*mut Ipv6Entry<u32, u64>> {
+    OFFLOAD_V6.get_ptr_mut(place)
+}
+
+#[inline(always)]
+pub(super) fn way(number: u32) -> Option<*const WayRecord<u32, u64>> {
+    OFFLOAD_WAYS.get_ptr(number)
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@ mod flow;
 mod ipv4;
 mod ipv6;
 mod maps;
+mod offload;
 mod packet;
 
 use aya_ebpf::{bindings::xdp_action, helpers, macros::xdp, programs::XdpContext};
@@ -25,6 +26,10 @@ type Decision<T = ()> = Result<T, Verdict>;
 /// too, so that it attaches at any MTU.
 #[xdp(frags)]
 fn netchannel(ctx: XdpContext) -> u32 {
+    if offload::carry(&ctx) {
+        maps::count(Verdict::Offloaded);
+        return xdp_action::XDP_REDIRECT;
+    }
     let verdict = match decide(&ctx) {
         Ok(slot) => redirect(&ctx, slot),
         Err(verdict) => verdict,
