@@ -1,15 +1,13 @@
 //! Workers: a thread that owns a dispatcher, waits for packets, and lets others ask it something between two bursts.
 
 mod statistics;
+mod wait;
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::dispatch::{Dispatcher, PortFailed};
@@ -17,13 +15,10 @@ use crate::time::{Clock, Time};
 
 use statistics::{Account, Shared};
 pub use statistics::{Statistics, Work};
+pub use wait::Waiting;
 
 /// How often time passes for the channels.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a port's backlog waits for another attempt.
-const BACKLOG_WAIT: Duration = Duration::from_millis(1);
-/// How long it asks for more packets before it sleeps: under load packets come in spurts, and to be woken costs more than this.
-const PATIENCE: Duration = Duration::from_micros(50);
 /// Tasks that may wait for a worker.
 pub(crate) const MAILBOX: usize = 64;
 
@@ -136,18 +131,19 @@ pub fn mailbox() -> Result<(Handle, Mailbox), std::io::Error> {
     Ok((handle, mailbox))
 }
 
-/// Works until it is stopped: receives, dispatches, answers, and sleeps when there is nothing to do. A port that is gone is told to
+/// Works until it is stopped: receives, dispatches, answers, and waits when there is nothing to do. A port that is gone is told to
 /// `failed`, once; the others go on.
 pub fn run(
     dispatcher: &mut Dispatcher,
     mailbox: &Mailbox,
     clock: &Clock,
+    waiting: Waiting,
     mut failed: impl FnMut(PortFailed),
 ) {
     let start = clock.now();
     let mut next_tick = start + TICK;
     let mut last_work = Time::ZERO;
-    let mut account = Account::open(&mailbox.shared, start);
+    let mut account = Account::open(&mailbox.shared, waiting, start);
     loop {
         let now = clock.now();
         account.round(now);
@@ -179,37 +175,9 @@ pub fn run(
         }
         if is_busy {
             last_work = now;
-        } else if now.since(last_work) >= PATIENCE {
+        } else if waiting.is_over(now.since(last_work)) {
             account.sleeps();
-            wait(dispatcher, mailbox, next_tick.since(now));
+            wait::sleep(dispatcher, mailbox, next_tick.since(now));
         }
     }
-}
-
-/// Sleeps until a port has something, somebody wakes the worker, or `longest` has passed.
-fn wait(dispatcher: &Dispatcher, mailbox: &Mailbox, longest: Duration) {
-    if !dispatcher.falls_asleep() {
-        return;
-    }
-    let backlog = dispatcher.ports().iter().any(|port| port.has_backlog());
-    let longest = if backlog {
-        BACKLOG_WAIT.min(longest)
-    } else {
-        longest
-    };
-    let timeout = PollTimeout::try_from(longest + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-    let ports = dispatcher.ports().iter().flat_map(|port| port.descriptors());
-    let mut all: Vec<PollFd<'_>> = ports.map(readable).collect();
-    all.push(readable(mailbox.wake.as_fd()));
-    match poll(&mut all, timeout) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => log::warn!("waiting for packets failed: {error}"),
-    }
-    dispatcher.wakes_up();
-    // Empty is what it mostly is.
-    let _ = mailbox.wake.read();
-}
-
-fn readable(descriptor: BorrowedFd<'_>) -> PollFd<'_> {
-    PollFd::new(descriptor, PollFlags::POLLIN)
 }

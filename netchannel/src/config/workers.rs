@@ -39,7 +39,7 @@ pub struct Workers {
 /// What a worker does when there is no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It sleeps until the kernel wakes it.
+    /// It sleeps until the kernel wakes it, 50 microseconds after the last packet.
     Interrupt,
     /// It looks for packets for some time before it sleeps.
     Adaptive {
@@ -157,7 +157,7 @@ fn processors(value: &DeValue<'_>) -> Option<Vec<u32>> {
 
 fn wait(table: &Section<'_, '_>, source: &mut Source<'_>) -> Wait {
     let kind = table.choice("wait", &KINDS, source);
-    let spin = time(table, "spin", Duration::from_micros(50), source);
+    let spin = time(table, "spin", Duration::from_millis(1), source);
     let budget = table.number("busy_poll_budget", 64, 1..=MOST_BUDGET, source);
     let busy = time(table, "busy_poll_time", Duration::from_micros(20), source);
     let kind = kind.unwrap_or(Kind::Interrupt);
@@ -273,7 +273,7 @@ mod tests {
         let micros = Duration::from_micros;
         for (lines, wait) in [
             ("wait = \"interrupt\"", Wait::Interrupt),
-            ("wait = \"adaptive\"", Wait::Adaptive { spin: micros(50) }),
+            ("wait = \"adaptive\"", Wait::Adaptive { spin: micros(1000) }),
             (
                 "wait = \"adaptive\"\nspin = \"100ms\"",
                 Wait::Adaptive {

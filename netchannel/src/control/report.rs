@@ -18,7 +18,7 @@ pub use packets::{
     TraceStep, TracedPacket,
 };
 pub use rules::{Load, RuleEntry, RulesChanged, RulesPage, RulesState};
-pub use workers::{Work, Worker, WorkerState, Workers};
+pub use workers::{WaitMode, Work, Worker, WorkerState, Workers};
 
 /// Packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

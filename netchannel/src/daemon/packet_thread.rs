@@ -8,15 +8,15 @@ use std::thread::JoinHandle;
 use super::kernel::KernelHandover;
 use super::state::StateFiles;
 use super::{DaemonError, Event};
-use crate::config::{Config, FRAME_SIZE};
+use crate::config::{Config, FRAME_SIZE, Wait};
 use crate::dispatch::{Dispatcher, FlowRecorder, Parts, RuleSet};
 use crate::network::ethtool::Ethtool;
 use crate::network::{Links, Resolver, SharedNetwork};
 use crate::port::PacketIo;
-use crate::port::afxdp::{self, AfXdpPort, PortOptions, Umem, UmemOptions, ZeroCopy};
+use crate::port::afxdp::{self, AfXdpPort, BusyPoll, PortOptions, Umem, UmemOptions, ZeroCopy};
 use crate::setup::{self, ChannelPlan, Device, Layout};
 use crate::time::Clock;
-use crate::worker::{self, Handle, Mailbox};
+use crate::worker::{self, Handle, Mailbox, Waiting};
 use crate::xdp::{AttachedMode, XdpError, XdpProgram};
 use xdp_prog::QUEUES_PER_INTERFACE;
 
@@ -24,7 +24,7 @@ use xdp_prog::QUEUES_PER_INTERFACE;
 const HEADROOM: u32 = 256;
 
 /// Bytes of the longest frame that a socket takes.
-pub(super) fn frame_capacity() -> u32 {
+pub(crate) fn frame_capacity() -> u32 {
     FRAME_SIZE - HEADROOM
 }
 
@@ -149,6 +149,7 @@ impl Drop for Farewell<'_> {
 fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
     let clock = plan.clock;
     let state = plan.state.clone();
+    let waiting = waiting(plan.config.workers.wait);
     let mut dispatcher = match open(plan) {
         Ok((mut dispatcher, ports)) => {
             if let Some(state) = &state {
@@ -164,13 +165,28 @@ fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
         }
     };
     let _farewell = Farewell(events);
-    worker::run(&mut dispatcher, mailbox, &clock, |failed| {
+    worker::run(&mut dispatcher, mailbox, &clock, waiting, |failed| {
         let _ = events.send(Event::PortFailed(failed));
     });
     if let Some(state) = &state {
         state.save(&dispatcher, clock.now());
     }
     dispatcher.cleanup(clock.now());
+}
+
+fn waiting(wait: Wait) -> Waiting {
+    match wait {
+        Wait::Interrupt => Waiting::Sleep,
+        Wait::Adaptive { spin } => Waiting::Spin(spin),
+        Wait::BusyPoll { .. } => Waiting::Never,
+    }
+}
+
+fn busy_poll(wait: Wait) -> Option<BusyPoll> {
+    match wait {
+        Wait::Interrupt | Wait::Adaptive { .. } => None,
+        Wait::BusyPoll { budget, time } => Some(BusyPoll { budget, time }),
+    }
 }
 
 fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
@@ -267,6 +283,7 @@ pub(super) fn open_ports(
             queues: 0..queues.min(QUEUES_PER_INTERFACE),
             receive_ring: config.rings.receive,
             transmit_ring: config.rings.transmit,
+            busy_poll: busy_poll(config.workers.wait),
         });
     }
     // The kernel has one mode for all sockets of a UMEM: a device that may not share frames decides for all.

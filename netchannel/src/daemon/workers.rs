@@ -5,9 +5,9 @@ use std::fs;
 
 use super::inspect::Inspector;
 use crate::control::ControlError;
-use crate::control::report::{Worker, WorkerState, Workers};
+use crate::control::report::{WaitMode, Worker, WorkerState, Workers};
 use crate::port::afxdp::{AfXdpPort, QueueStatistics};
-use crate::worker::MAILBOX;
+use crate::worker::{MAILBOX, Waiting};
 
 impl Inspector {
     pub(super) fn workers(&self) -> Result<Workers, ControlError> {
@@ -18,6 +18,11 @@ impl Inspector {
         })?;
         let seen = self.worker.statistics();
         let scheduled = Scheduled::of(seen.thread);
+        let (wait, spin) = match seen.waiting {
+            Waiting::Sleep => (WaitMode::Interrupt, None),
+            Waiting::Spin(spin) => (WaitMode::Adaptive, Some(spin.as_secs_f64())),
+            Waiting::Never => (WaitMode::BusyPoll, None),
+        };
         let worker = Worker {
             name: "packets".to_owned(),
             thread: seen.thread,
@@ -30,6 +35,8 @@ impl Inspector {
             } else {
                 WorkerState::Running
             },
+            wait,
+            spin_seconds: spin,
             total: (&seen.total).into(),
             last_second: (&seen.last_second).into(),
             ticks: seen.ticks,

@@ -1,9 +1,11 @@
 //! What a worker does with its time. Written by the worker alone, so that nothing that it counts needs more than a load and a store; read
 //! by anybody at any time.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::Waiting;
 use crate::time::Time;
 
 /// What happened in some time.
@@ -30,6 +32,8 @@ pub struct Work {
 pub struct Statistics {
     /// The thread's number in the kernel; 0 before it runs.
     pub thread: u32,
+    /// What it does when there is nothing to do.
+    pub waiting: Waiting,
     /// Whether it sleeps now, until packets or questions come.
     pub is_asleep: bool,
     /// All that it did.
@@ -104,6 +108,7 @@ impl Work {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     thread: AtomicU32,
+    waiting: OnceLock<Waiting>,
     is_asleep: AtomicBool,
     total: Counters,
     last_second: Counters,
@@ -121,6 +126,7 @@ impl Shared {
         let answered = get(&self.answered);
         Statistics {
             thread: self.thread.load(Ordering::Relaxed),
+            waiting: self.waiting.get().copied().unwrap_or_default(),
             is_asleep: self.is_asleep.load(Ordering::Relaxed),
             total: self.total.load(),
             last_second: self.last_second.load(),
@@ -163,9 +169,10 @@ pub(super) struct Account<'a> {
 const SECOND: Duration = Duration::from_secs(1);
 
 impl<'a> Account<'a> {
-    pub(super) fn open(shared: &'a Shared, now: Time) -> Self {
+    pub(super) fn open(shared: &'a Shared, waiting: Waiting, now: Time) -> Self {
         let thread = nix::unistd::gettid().as_raw();
         shared.thread.store(thread.unsigned_abs(), Ordering::Relaxed);
+        shared.waiting.get_or_init(|| waiting);
         Self {
             shared,
             total: Work::default(),
@@ -242,7 +249,7 @@ mod tests {
     fn all_time_is_accounted_for() {
         let shared = Shared::default();
         let start = Time::from_secs(5);
-        let mut account = Account::open(&shared, start);
+        let mut account = Account::open(&shared, Waiting::Never, start);
         let mut now = start;
         // Each tenth: two bursts of 64 (10 ms each), one question (5 ms), one empty poll (1 ms), then asleep.
         for tenth in 1..=25 {

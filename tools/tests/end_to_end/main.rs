@@ -29,4 +29,5 @@ mod starting;
 mod tcp;
 mod top;
 mod udp;
+mod waiting;
 mod watching;

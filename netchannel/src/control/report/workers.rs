@@ -28,6 +28,12 @@ pub struct Worker {
     pub system_seconds: Option<f64>,
     /// What it does at this moment.
     pub state: WorkerState,
+    /// What it does when there is no packet.
+    #[serde(default)]
+    pub wait: WaitMode,
+    /// With [`WaitMode::Adaptive`]: how long it looks for packets before it sleeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spin_seconds: Option<f64>,
     /// All that it did.
     pub total: Work,
     /// What it did in the last full second.
@@ -48,6 +54,19 @@ pub struct Worker {
     pub transmit_backlog: u64,
     /// Packets that wait for a next hop's address, or that channels keep.
     pub held_packets: u64,
+}
+
+/// What a worker does when there is no packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitMode {
+    /// It sleeps until the kernel wakes it.
+    #[default]
+    Interrupt,
+    /// It looks for packets for a while, and sleeps then.
+    Adaptive,
+    /// It never sleeps, and drives the queues itself.
+    BusyPoll,
 }
 
 /// What a worker does at this moment.

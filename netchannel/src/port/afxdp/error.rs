@@ -119,6 +119,24 @@ pub enum AfXdpError {
         /// The queue, from 0.
         queue: u32,
     },
+    /// The kernel does not let the socket drive its queue.
+    #[error(
+        "the kernel refuses {option} = {value} on queue {queue} of {interface} ({source}): busy polling needs Linux 5.11 or later, built \
+         with CONFIG_NET_RX_BUSY_POLL, and CAP_NET_ADMIN; wait = \"adaptive\" does without"
+    )]
+    BusyPollRefused {
+        /// The interface.
+        interface: String,
+        /// The queue, from 0.
+        queue: u32,
+        /// The socket option.
+        option: &'static str,
+        /// Its value.
+        value: u32,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The socket could not be made or bound for another reason.
     #[error("the AF_XDP socket on queue {queue} of {interface} could not be opened")]
     Socket {

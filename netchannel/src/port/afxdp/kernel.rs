@@ -9,8 +9,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket};
 
+use super::options::BusyPoll;
+
 /// Socket option of linux/if_xdp.h since Linux 6.17: most frames that one call sends in copy mode (32 without it).
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// Socket options of asm-generic/socket.h since Linux 5.11, which the libc crate does not have on all targets.
+const SO_PREFER_BUSY_POLL: libc::c_int = 69;
+const SO_BUSY_POLL_BUDGET: libc::c_int = 70;
 /// Bit of `XDP_OPTIONS` that tells of zero-copy mode.
 const XDP_OPTIONS_ZEROCOPY: u32 = 1;
 /// Command of `SIOCETHTOOL` that reads the numbers of queues.
@@ -18,22 +23,41 @@ const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// Lets one call send up to `frames` frames; without effect on kernels that don't know the option.
 pub(super) fn raise_transmit_budget(socket: RawFd, frames: u32) -> io::Result<()> {
+    match set_option(socket, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, frames) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        result => result,
+    }
+}
+
+/// Has calls that send and receive on the socket drive its queue in place of interrupts. Returns the option that was refused, its value and
+/// why.
+pub(super) fn prefer_busy_poll(socket: RawFd, poll: BusyPoll) -> Result<(), (&'static str, u32, io::Error)> {
+    let microseconds = u32::try_from(poll.time.as_micros()).unwrap_or(u32::MAX);
+    for (name, option, value) in [
+        ("SO_PREFER_BUSY_POLL", SO_PREFER_BUSY_POLL, 1),
+        ("SO_BUSY_POLL", libc::SO_BUSY_POLL, microseconds),
+        ("SO_BUSY_POLL_BUDGET", SO_BUSY_POLL_BUDGET, poll.budget),
+    ] {
+        set_option(socket, libc::SOL_SOCKET, option, value).map_err(|error| (name, value, error))?;
+    }
+    Ok(())
+}
+
+fn set_option(socket: RawFd, level: libc::c_int, option: libc::c_int, value: u32) -> io::Result<()> {
     // SAFETY: the option's value is a u32 that lives during the call.
     let result = unsafe {
         libc::setsockopt(
             socket,
-            libc::SOL_XDP,
-            XDP_MAX_TX_SKB_BUDGET,
-            (&raw const frames).cast::<c_void>(),
+            level,
+            option,
+            (&raw const value).cast::<c_void>(),
             size_of::<u32>() as libc::socklen_t,
         )
     };
     if result == 0 {
-        return Ok(());
-    }
-    match io::Error::last_os_error() {
-        error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
-        error => Err(error),
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 
@@ -85,7 +109,7 @@ pub(super) fn kick_transmit(socket: RawFd) -> Answer {
     send(socket, &[], MsgFlags::MSG_DONTWAIT).into()
 }
 
-/// Has the kernel look at the fill ring if it sleeps, and tells how the interface is.
+/// Has the kernel look at the fill ring if it sleeps, and at the queue if the socket prefers busy polling; tells how the interface is.
 pub(super) fn kick_receive(socket: RawFd) -> Answer {
     recv(socket, &mut [], MsgFlags::MSG_DONTWAIT).into()
 }

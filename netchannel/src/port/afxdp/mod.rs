@@ -24,7 +24,7 @@ mod umem;
 
 pub use device::queues_of;
 pub use error::AfXdpError;
-pub use options::{PortOptions, UmemOptions, ZeroCopy};
+pub use options::{BusyPoll, PortOptions, UmemOptions, ZeroCopy};
 pub use port::{AfXdpPort, QueueStatistics};
 pub use umem::Umem;
 

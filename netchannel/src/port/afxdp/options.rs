@@ -1,6 +1,7 @@
 //! What is asked for when a UMEM and the ports on it are opened.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::AfXdpError;
 
@@ -93,6 +94,19 @@ impl UmemOptions {
     }
 }
 
+/// How a socket drives its queue itself, in place of the card's interrupts.
+///
+/// Calls that send and receive then run the driver's receive function in the worker's thread (Linux 5.11 or later, CAP_NET_ADMIN).
+/// Interrupts keep coming as well unless the device is told to hold them back as long as it is polled: `napi_defer_hard_irqs` and
+/// `gro_flush_timeout` in its directory under `/sys/class/net`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusyPoll {
+    /// Packets that the driver takes from a queue at a time, `SO_BUSY_POLL_BUDGET`; 1 to 65,535.
+    pub budget: u32,
+    /// `SO_BUSY_POLL`, rounded down to microseconds. Calls on AF_XDP sockets look once and return, so that it only must not be 0.
+    pub time: Duration,
+}
+
 /// How a port is opened: an interface, and which of its queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortOptions {
@@ -104,6 +118,8 @@ pub struct PortOptions {
     pub receive_ring: u32,
     /// Entries of each transmit ring. A power of two, 64 to 65,536.
     pub transmit_ring: u32,
+    /// Whether and how the sockets drive their queues.
+    pub busy_poll: Option<BusyPoll>,
 }
 
 impl PortOptions {
@@ -114,6 +130,7 @@ impl PortOptions {
             queues,
             receive_ring: 2048,
             transmit_ring: 2048,
+            busy_poll: None,
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Queue {
     fill_size: usize,
     transmit_size: usize,
     zero_copy: bool,
+    /// Whether the queue is driven by calls on the socket.
+    busy_poll: bool,
     lent_receive: usize,
     lent_transmit: usize,
     /// Frames that the fill ring was short of its low mark when it was last filled; part of the UMEM's sum.
@@ -129,6 +131,17 @@ impl Queue {
         };
         let socket = transmit.fd().as_raw_fd();
         kernel::raise_transmit_budget(socket, options.transmit_ring).map_err(failed)?;
+        if let Some(poll) = options.busy_poll {
+            kernel::prefer_busy_poll(socket, poll).map_err(|(option, value, source)| {
+                AfXdpError::BusyPollRefused {
+                    interface: interface.clone(),
+                    queue: number,
+                    option,
+                    value,
+                    source,
+                }
+            })?;
+        }
         let zero_copy = kernel::is_zero_copy(socket).map_err(failed)?;
         if shared.zero_copy() == ZeroCopy::On && !zero_copy {
             return Err(AfXdpError::ZeroCopyImpossible {
@@ -147,6 +160,7 @@ impl Queue {
             fill_size: shared.options.fill_ring as usize,
             transmit_size: options.transmit_ring as usize,
             zero_copy,
+            busy_poll: options.busy_poll.is_some(),
             lent_receive: 0,
             lent_transmit: 0,
             shortage: 0,
@@ -155,8 +169,19 @@ impl Queue {
         })
     }
 
-    /// Appends up to `limit` received frames to `burst`; returns how many and their bytes.
+    /// Appends up to `limit` received frames to `burst`; returns how many and their bytes. Where the socket drives the queue, a look at an
+    /// empty ring has the kernel look at the queue: one system call a burst, none while there is more in the ring.
     pub(super) fn receive(&mut self, burst: &mut Vec<Frame>, limit: usize) -> (usize, u64) {
+        let received = self.receive_ready(burst, limit);
+        if received.0 > 0 || !self.busy_poll || limit == 0 {
+            return received;
+        }
+        // How the interface is, the next flush finds out.
+        kernel::kick_receive(self.raw());
+        self.receive_ready(burst, limit)
+    }
+
+    fn receive_ready(&mut self, burst: &mut Vec<Frame>, limit: usize) -> (usize, u64) {
         let (mut count, mut bytes) = (0, 0);
         while count < limit {
             let wanted = BATCH.min(limit - count);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use netchannel::control::report::{Memory, Neighbour, Route, Worker, WorkerState, Workers};
+use netchannel::control::report::{Memory, Neighbour, Route, WaitMode, Worker, WorkerState, Workers};
 
 use super::{Listing, NONE};
 use crate::table::Side::{Left, Right};
@@ -14,6 +14,7 @@ pub(in crate::show) fn workers(report: &Workers, out: &mut impl Write) -> io::Re
         ("WORKER", Left),
         ("CPU", Right),
         ("MAY USE", Left),
+        ("WAIT", Left),
         ("STATE", Left),
         ("BUSY", Right),
         ("POLLING", Right),
@@ -56,6 +57,12 @@ fn present(worker: &Worker) -> Vec<String> {
         true => rate(number as f64 / all),
         false => NONE.to_owned(),
     };
+    let wait = match (worker.wait, worker.spin_seconds) {
+        (WaitMode::Interrupt, _) => "interrupt".to_owned(),
+        (WaitMode::Adaptive, None) => "adaptive".to_owned(),
+        (WaitMode::Adaptive, Some(spin)) => format!("adaptive, {}", span(spin)),
+        (WaitMode::BusyPoll, _) => "busy-poll".to_owned(),
+    };
     let state = match worker.state {
         WorkerState::Running => "running",
         WorkerState::Asleep => "asleep",
@@ -64,6 +71,7 @@ fn present(worker: &Worker) -> Vec<String> {
         worker.name.clone(),
         worker.cpu.map_or(NONE.to_owned(), |cpu| cpu.to_string()),
         worker.allowed_cpus.clone().unwrap_or(NONE.to_owned()),
+        wait,
         state.to_owned(),
         share(last.busy_seconds),
         share(last.polling_seconds),
@@ -272,6 +280,8 @@ mod tests {
             name: "packets".to_owned(),
             cpu: Some(1),
             allowed_cpus: Some("0-1".to_owned()),
+            wait: WaitMode::Adaptive,
+            spin_seconds: Some(50e-6),
             last_second: work,
             questions_capacity: 64,
             longest_tick_seconds: 0.001_234,
@@ -288,7 +298,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
-            "packets 1 0-1 running 25.0 % 5.0 % 70.0 % 64.0 k 1.00 k 64.0 0 0 0 of 64"
+            "packets 1 0-1 adaptive, 50.0 us running 25.0 % 5.0 % 70.0 % 64.0 k 1.00 k 64.0 0 0 0 of 64"
         );
         assert!(lines[5].contains("1.23 ms"), "{text}");
     }
