@@ -20,6 +20,7 @@
 //! | [`xdp`] | the XDP program: loading, attaching, and telling it what is wanted |
 //! | [`worker`] | the loop of the thread that owns a dispatcher, and how others ask it something |
 //! | [`control`] | the control socket and its client |
+//! | [`doctor`] | whether this machine suits a configuration, and what to change |
 //! | [`measure`] | what the structures of the classifier cost on rule sets and traces |
 //! | [`workload`] | rule sets and header traces for measuring classifiers: reading, writing and making them |
 //! | [`setup`] | from a configuration to the parts of a dispatcher |
@@ -75,6 +76,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dispatch;
+pub mod doctor;
 pub mod drop_reason;
 pub mod event_log;
 pub mod events;

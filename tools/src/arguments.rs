@@ -1,6 +1,7 @@
 //! The command line.
 
 mod analysis;
+mod doctor;
 mod import;
 mod monitor;
 mod nat;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use analysis::{Explain, Lint};
+pub(crate) use doctor::Doctor;
 pub(crate) use monitor::Monitor;
 pub(crate) use nat::{Delete, Nat, NatCommand, Reverse, ShowMappings, ShowPools, ShowSessions};
 pub(crate) use network::{ShowNeighbours, ShowRoutes};
@@ -38,6 +40,7 @@ use crate::color::Color;
 const EXAMPLES: &str = "\
 Examples:
   netchannel check /etc/netchannel.toml           says what is wrong with a configuration
+  netchannel doctor /etc/netchannel.toml          says what to change on this machine
   netchannel run --config /etc/netchannel.toml    runs it until Ctrl-C
   netchannel show mappings                        asks the running one
   netchannel rules load site.rules                changes its rules
@@ -186,6 +189,9 @@ pub(crate) enum Command {
     /// Measure, and make what to measure with.
     #[command(after_help = workload::BENCH_EXAMPLES)]
     Bench(Bench),
+    /// Say what of this machine does not suit a configuration, and how to mend it.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(Doctor),
     /// Look at configurations.
     #[command(after_help = service::CONFIG_EXAMPLES)]
     Config(ConfigArguments),

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use netchannel::doctor::Level;
 
 /// When text is coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -33,5 +34,19 @@ pub(crate) fn is_wanted() -> bool {
             let forbidden = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
             !forbidden && io::stdout().is_terminal()
         }
+    }
+}
+
+/// Text in the colour of a level: green, cyan, yellow, red.
+pub(crate) fn level(level: Level, text: &str) -> String {
+    let code = match level {
+        Level::Ok => 32,
+        Level::Advice => 36,
+        Level::Warning => 33,
+        Level::Problem => 31,
+    };
+    match is_wanted() {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_owned(),
     }
 }

@@ -5,6 +5,7 @@ mod bench;
 mod capture;
 mod check;
 mod color;
+mod doctor;
 mod failure;
 mod logging;
 mod monitor;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Replay(replay) => replay::replay(&replay),
         Command::Rules(rules) => rules::rules(&rules),
         Command::Bench(bench) => bench::bench(&bench),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Config(config) => check::config(&config),
         Command::Man(man) => pages::man(&man),
         Command::Completions(completions) => pages::completions(&completions),

@@ -19,6 +19,7 @@ mod rule_counters;
 mod rules;
 mod saver;
 mod state;
+mod steering;
 mod trace;
 mod workers;
 
@@ -45,6 +46,7 @@ use metrics::Metrics;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
 use packet_thread::PacketThread;
+pub(crate) use packet_thread::frame_capacity;
 use reload::Reload;
 pub use reload::{ReloadError, Reloaded, Reloader};
 use rule_counters::Listings;

@@ -1,18 +1,21 @@
 //! Work that network cards do for the kernel and that packets on AF_XDP miss.
 
+use super::steering::Steering;
 use crate::network::ethtool::{Ethtool, Offload, OffloadChange};
 use crate::setup::Layout;
 
-/// Offloads that were turned off. Dropped, it turns them on again.
+/// Offloads that were turned off, and what else was changed at the cards. Dropped, it sets them back.
+#[derive(Default)]
 pub(super) struct Offloads {
     changed: Vec<(String, Offload)>,
+    steering: Steering,
 }
 
 impl Offloads {
     /// Turns off what would make frames arrive other than they were sent: the stripping of VLAN tags and the merging of
-    /// segments. Each change is logged.
+    /// segments. Packets are spread over the queues that are served. Each change is logged.
     pub(super) fn turn_off(layout: &Layout) -> Self {
-        let mut offloads = Self { changed: Vec::new() };
+        let mut offloads = Self::default();
         for device in &layout.devices {
             offloads.turn_off_at(&device.name);
         }
@@ -31,6 +34,7 @@ impl Offloads {
                 self.changed.push((device.to_owned(), offload));
             }
         }
+        self.steering.spread_at(device);
     }
 }
 

@@ -5,12 +5,15 @@
 
 #![allow(unsafe_code)]
 
+mod queues;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::error::NetworkError;
+pub use queues::{CardRings, QueueLimits, spread_over};
 
 // Commands of linux/ethtool.h (`ETHTOOL_GDRVINFO` and so on), which the libc crate does not have.
 const GET_DRIVER: u32 = 0x03;

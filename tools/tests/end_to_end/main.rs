@@ -1,6 +1,7 @@
 //! The daemon end to end: the debug binary in network namespaces, with real sockets on both sides. Needs root.
 
 mod channels;
+mod doctor;
 mod event_log;
 mod frames;
 mod icmp;
