@@ -90,9 +90,10 @@ fn text(report: &Report, out: &mut impl Write) -> io::Result<()> {
     );
     writeln!(
         out,
-        "{}{}, {}, {advice} times advice",
+        "{}{}, {}, {}",
         if report.findings.is_empty() { "" } else { "\n" },
         counted(problems, "problem"),
-        counted(warnings, "warning")
+        counted(warnings, "warning"),
+        counted(advice, "piece") + " of advice"
     )
 }

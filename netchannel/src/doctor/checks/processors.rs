@@ -75,7 +75,8 @@ fn governor(processors: &Processors, used: &CpuSet) -> Option<Finding> {
     let names: BTreeSet<&str> = slow.iter().map(|(_, governor)| *governor).collect();
     let cpus: CpuSet = slow.iter().map(|(cpu, _)| *cpu).collect();
     let seen = format!(
-        "the frequency of processors {cpus} is chosen by {}",
+        "the frequency of {} is chosen by {}",
+        named(&cpus),
         names.into_iter().collect::<Vec<_>>().join(", ")
     );
     let why = "a worker that slept begins at a low frequency, and the first packets wait";
@@ -117,7 +118,7 @@ fn pinning(processors: &Processors, wanted: &Wanted) -> Option<Finding> {
     let spins = matches!(wanted.wait, Wait::BusyPoll { .. });
     if (wanted.workers as usize) > places {
         let level = if spins { Level::Problem } else { Level::Warning };
-        let seen = format!("{threads} share {places} processors");
+        let seen = format!("{threads}, {} to share", counted(places));
         return Some(
             Finding::new(
                 level,
@@ -176,7 +177,7 @@ fn isolation(processors: &Processors, wanted: &Wanted, used: &CpuSet) -> Finding
         .filter(|&cpu| !processors.tickless.contains(cpu))
         .collect();
     if exposed.is_empty() && ticking.is_empty() {
-        return Finding::ok(CHECK, format!("processors {used} are isolated and tickless"));
+        return Finding::ok(CHECK, format!("isolated and tickless: {}", named(used)));
     }
     let others = processors
         .online
@@ -184,8 +185,8 @@ fn isolation(processors: &Processors, wanted: &Wanted, used: &CpuSet) -> Finding
         .filter(|&cpu| !used.contains(cpu))
         .count();
     let seen = match (exposed.is_empty(), ticking.is_empty()) {
-        (false, _) => format!("processors {exposed} are not isolated"),
-        (true, _) => format!("processors {ticking} have a timer tick"),
+        (false, _) => format!("not isolated: {}", named(&exposed)),
+        (true, _) => format!("with a timer tick: {}", named(&ticking)),
     };
     // Only who never sleeps loses what others take.
     let level = match wanted.wait {
@@ -221,7 +222,7 @@ fn threads(processors: &Processors, used: &CpuSet) -> Option<Finding> {
             Finding::new(
                 Level::Advice,
                 CHECK,
-                format!("workers on processors {shared} share cores"),
+                format!("workers share cores: {}", named(&shared)),
                 "two hardware threads of a core carry some 1.3 times what one does, not twice",
             )
             .advice("pin workers to one thread of each core (lscpu -e)"),
@@ -255,4 +256,15 @@ fn balance(processors: &Processors, wanted: &Wanted) -> Option<Finding> {
         )
         .command("systemctl stop irqbalance"),
     )
+}
+
+/// `processor 3`, `processors 2-3`.
+fn named(cpus: &CpuSet) -> String {
+    let plural = if cpus.len() == 1 { "" } else { "s" };
+    format!("processor{plural} {cpus}")
+}
+
+fn counted(processors: usize) -> String {
+    let plural = if processors == 1 { "" } else { "s" };
+    format!("{processors} processor{plural}")
 }

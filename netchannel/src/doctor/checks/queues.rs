@@ -44,7 +44,8 @@ fn number(device: &Device, wanted: &Wanted) -> Option<Finding> {
         true => format!("ethtool -L {} combined {to}", device.name),
         false => format!("ethtool -L {} rx {to} tx {to}", device.name),
     };
-    let seen = format!("{queues} queues, {workers} workers");
+    let counted = |number, what| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let seen = format!("{}, {}", counted(queues, "queue"), counted(workers, "worker"));
     if queues < workers {
         let finding = Finding::new(
             Level::Problem,
