@@ -11,6 +11,7 @@ mod flow_table;
 mod fragment;
 mod icmp_error;
 mod observation;
+mod overload;
 mod registry;
 mod routing;
 mod rule_counters;
