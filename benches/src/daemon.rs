@@ -96,9 +96,7 @@ impl Launch {
         if !self.configuration.contains(TABLE) {
             self.configuration += TABLE;
         }
-        self.configuration = self
-            .configuration
-            .replacen(TABLE, &format!("{TABLE}{key}\n"), 1);
+        self.configuration = self.configuration.replacen(TABLE, &format!("{TABLE}{key}\n"), 1);
         self
     }
 

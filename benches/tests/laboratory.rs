@@ -334,7 +334,6 @@ fn generated_datagrams_are_whole() {
         &Load {
             rate: Some(1000),
             flows: 4,
-            ..Load::default()
         },
         Duration::from_millis(200),
     );

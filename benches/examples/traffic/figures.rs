@@ -48,7 +48,11 @@ pub(crate) struct Figure {
 impl Run {
     /// Nothing measured yet.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let command: Vec<String> = std::env::args().collect();
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let command = match arguments.as_slice() {
+            [] => "make bench-traffic".to_owned(),
+            arguments => format!("make bench-traffic ARGS=\"{}\"", arguments.join(" ")),
+        };
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = processors
@@ -61,7 +65,7 @@ impl Run {
             figures: BTreeMap::new(),
         });
         Self {
-            command: command.join(" "),
+            command,
             kernel: kernel.trim().to_owned(),
             processor: model.unwrap_or("unknown processor").to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),

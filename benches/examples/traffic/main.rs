@@ -42,6 +42,9 @@ fn main() -> ExitCode {
 }
 
 fn benchmark(arguments: &Arguments) -> Result<()> {
+    if let Some(directory) = arguments.output.as_ref().filter(|directory| !directory.is_dir()) {
+        bail!("--output: there is no directory {}", directory.display());
+    }
     let run = match &arguments.figures {
         Some(file) => Run::read(file)?,
         None => measure_all(arguments)?,

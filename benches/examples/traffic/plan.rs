@@ -165,7 +165,7 @@ impl Plan {
         let (seconds, rounds) = if arguments.quick { (0.2, 1) } else { (1.0, 5) };
         let window = Duration::from_secs_f64(arguments.seconds.unwrap_or(seconds));
         let [few, many, settle] = if arguments.quick {
-            [150, 400, 200]
+            [150, 1000, 200]
         } else {
             [300, 2000, 3000]
         }
