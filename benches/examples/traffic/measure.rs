@@ -52,7 +52,7 @@ pub(crate) fn group(plan: &Plan, group: Group, subject: &Subject, figures: &mut 
 fn once(plan: &Plan, group: Group, subject: &Subject, rate: Option<f64>) -> Result<Measured> {
     // Made anew, so that none finds what another left.
     let subject = match group {
-        Group::NewFlows => subject.clone().with_many_sessions(),
+        Group::NewFlows if plan.new_flows == MOST_FLOWS => subject.clone().with_many_sessions(),
         _ => subject.clone(),
     };
     let queues = match group {
@@ -194,7 +194,7 @@ fn new_flows(plan: &Plan, lab: &Lab, subject: &Subject) -> Result<Measured> {
     prepare_packets(lab, subject, plan.roles())?;
     let load = Load {
         rate: None,
-        flows: MOST_FLOWS,
+        flows: plan.new_flows,
     };
     let times = Times {
         window: plan.times_of_many.window.min(Duration::from_secs(1)),

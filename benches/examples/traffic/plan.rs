@@ -9,6 +9,7 @@ use netchannel_benches::daemon::{Launch, bare_forwarder_beside_examples, binary_
 use netchannel_benches::measure::{Processors, Times};
 use netchannel_benches::process::usable_processors;
 use netchannel_benches::subject::Subject;
+use netchannel_benches::traffic::datagram::MOST_FLOWS;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Group;
@@ -140,6 +141,8 @@ pub(crate) struct Plan {
     pub(crate) times: Times,
     /// With very many: tables take their memory meanwhile, and every flow has been seen several times.
     pub(crate) times_of_many: Times,
+    /// Flows in turn where each packet is to be the first of one.
+    pub(crate) new_flows: u32,
     /// How long the machine may take to be idle again after each measurement.
     pub(crate) settle: Duration,
 }
@@ -165,7 +168,7 @@ impl Plan {
         let (seconds, rounds) = if arguments.quick { (0.2, 1) } else { (1.0, 5) };
         let window = Duration::from_secs_f64(arguments.seconds.unwrap_or(seconds));
         let [few, many, settle] = if arguments.quick {
-            [150, 1000, 200]
+            [150, 400, 200]
         } else {
             [300, 2000, 3000]
         }
@@ -178,6 +181,8 @@ impl Plan {
             processors,
             times: times(few),
             times_of_many: times(many),
+            // Few enough for the tables as they are by default, so that nothing has to warm up for seconds.
+            new_flows: if arguments.quick { 131_072 } else { MOST_FLOWS },
             settle,
         })
     }
