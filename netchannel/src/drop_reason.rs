@@ -120,6 +120,13 @@ impl DropCounters {
         self.0[reason as usize] += 1;
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, more: &Self) {
+        for (count, more) in self.0.iter_mut().zip(&more.0) {
+            *count += more;
+        }
+    }
+
     /// Packets dropped for this reason.
     pub fn get(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]

@@ -5,7 +5,7 @@ mod wait;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -62,15 +62,23 @@ impl Handle {
         timeout: Duration,
         question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
+        self.begin(question)?.wait(timeout)
+    }
+
+    /// As [`ask`](Self::ask), but waits for nothing: others may be asked before the answer is [waited for](Answer::wait).
+    ///
+    /// # Errors
+    /// If the worker has stopped or is busy.
+    pub fn begin<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
+    ) -> Result<Answer<T>, Unanswered> {
         let (answer, answered) = sync_channel(1);
         self.send(Letter::Task(Box::new(move |dispatcher, now| {
             // Whoever asked may have given up.
             let _ = answer.send(question(dispatcher, now));
         })))?;
-        answered.recv_timeout(timeout).map_err(|error| match error {
-            std::sync::mpsc::RecvTimeoutError::Timeout => Unanswered::TooLate,
-            std::sync::mpsc::RecvTimeoutError::Disconnected => Unanswered::Stopped,
-        })
+        Ok(Answer(answered))
     }
 
     /// What the worker does with its time, as of its last tick, a tenth of a second ago at most; it is not asked for this.
@@ -98,6 +106,22 @@ impl Handle {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
         self.wake();
         Ok(())
+    }
+}
+
+/// What a worker will say to a question.
+pub struct Answer<T>(Receiver<T>);
+
+impl<T> Answer<T> {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// If the worker has stopped, or did not answer in `timeout`; then the question may still run later.
+    pub fn wait(self, timeout: Duration) -> Result<T, Unanswered> {
+        self.0.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Unanswered::TooLate,
+            RecvTimeoutError::Disconnected => Unanswered::Stopped,
+        })
     }
 }
 

@@ -11,21 +11,23 @@ use super::inspect::Inspector;
 use super::trace::{PacketStream, Scene};
 use crate::control::report::{Captured, CapturedFrame};
 use crate::control::{Capture, ControlError, Next, Side};
-use crate::dispatch::{Fate, Observation, Sent, Unseen, WatchOptions};
+use crate::dispatch::{Fate, Observation, Sent, WatchOptions, Watcher};
 
 /// Packets that may wait to be taken by the client's thread.
 const BACKLOG: usize = 8192;
 
 impl Inspector {
     pub(super) fn capture(&self, capture: &Capture) -> Result<PacketStream, ControlError> {
-        let options = WatchOptions {
-            filter: self.packet_filter(&capture.filter)?,
-            with_answers: capture.with_answers,
-            only_drops: capture.side == Side::Drops,
-            snap_length: capture.snap_length as usize,
-            per_second: u32::MAX,
-            count: capture.count.unwrap_or(u64::MAX),
-            backlog: BACKLOG,
+        let options = || {
+            Ok(WatchOptions {
+                filter: self.packet_filter(&capture.filter)?,
+                with_answers: capture.with_answers,
+                only_drops: capture.side == Side::Drops,
+                snap_length: capture.snap_length as usize,
+                per_second: u32::MAX,
+                count: capture.count.unwrap_or(u64::MAX),
+                backlog: BACKLOG,
+            })
         };
         let interfaces = Captured::Interfaces(self.interface_names());
         let first = VecDeque::from([serde_json::to_value(interfaces)?]);
@@ -41,9 +43,12 @@ impl Inspector {
 }
 
 /// What was lost so far, by interface.
-fn tell_loss(scene: &Scene, unseen: &Unseen, _: u64) -> Result<Next, ControlError> {
+fn tell_loss(scene: &Scene, watchers: &[Watcher], _: u64) -> Result<Next, ControlError> {
     let interfaces = scene.interfaces.iter();
-    let lost = interfaces.map(|(id, interface)| (interface.name.clone(), unseen.lost_by(id)));
+    let lost = interfaces.map(|(id, interface)| {
+        let lost = watchers.iter().map(|watcher| watcher.unseen.lost_by(id)).sum();
+        (interface.name.clone(), lost)
+    });
     Ok(Next::Event(serde_json::to_value(Captured::Lost(lost.collect()))?))
 }
 

@@ -72,38 +72,46 @@ impl Inspector {
     pub(super) fn flows(&self, page: &FlowPage) -> Result<Flows, ControlError> {
         let filter = Arc::new(self.flow_filter(&page.filter)?);
         let start = match &page.after {
-            None => 0,
+            None => Some((0, 0)),
             Some(after) => after
-                .parse()
-                .map_err(|_| ControlError::new("`after` is no cursor; expected the `next` of a page"))?,
+                .split_once(':')
+                .and_then(|(worker, place)| Some((worker.parse().ok()?, place.parse().ok()?))),
         };
+        let is_there = |(worker, _): &(usize, usize)| *worker < self.team.len();
+        let start = start
+            .filter(is_there)
+            .ok_or_else(|| ControlError::new("`after` is no cursor; expected the `next` of a page"))?;
         let mut next = Some(start);
         let mut flows = Vec::new();
         for _ in 0..SLICES {
-            let (Some(at), room @ 1..) = (next, page.limit as usize - flows.len()) else {
+            let (Some((worker, at)), room @ 1..) = (next, page.limit as usize - flows.len()) else {
                 break;
             };
             let filter = Arc::clone(&filter);
-            let slice = self
-                .ask(move |dispatcher, now| slice(dispatcher, now, at, room, |key, _| filter.takes(key)))?;
+            let slice = self.ask_one(worker, move |dispatcher, now| {
+                slice(dispatcher, now, at, room, |key, _| filter.takes(key))
+            })?;
             flows.extend(slice.found);
-            next = slice.next;
+            next = match slice.next {
+                Some(next) => Some((worker, next)),
+                None => Some((worker + 1, 0)).filter(is_there),
+            };
         }
         Ok(Flows {
             flows: self.report(flows)?,
-            next: next.map(|next| next.to_string()),
+            next: next.map(|(worker, place)| format!("{worker}:{place}")),
         })
     }
 
     pub(super) fn top_flows(&self, top: &TopFlows) -> Result<Flows, ControlError> {
         let filter = Arc::new(self.flow_filter(&top.filter)?);
         let mut best = BinaryHeap::new();
-        let mut next = Some(0);
-        while let Some(at) = next {
+        let mut next = Some((0, 0));
+        while let Some((worker, at)) = next {
             let (filter, top) = (Arc::clone(&filter), top.clone());
             let least = best.peek().filter(|_| best.len() == top.limit as usize);
             let least = least.map(|Reverse(Ranked { rank, .. })| *rank);
-            let slice = self.ask(move |dispatcher, now| {
+            let slice = self.ask_one(worker, move |dispatcher, now| {
                 slice(dispatcher, now, at, usize::MAX, |key, flow| {
                     let idle = now.since(flow.last_seen).as_secs();
                     least.is_none_or(|least| rank(flow, top.by) > least)
@@ -118,7 +126,10 @@ impl Inspector {
                     best.pop();
                 }
             }
-            next = slice.next;
+            next = match slice.next {
+                Some(next) => Some((worker, next)),
+                None => Some((worker + 1, 0)).filter(|(worker, _)| *worker < self.team.len()),
+            };
         }
         let best = best.into_sorted_vec().into_iter();
         Ok(Flows {

@@ -3,16 +3,17 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::packet_thread::{self, Place};
 use super::reopen::Reopening;
 use super::rules::RulesError;
-use super::{Daemon, DaemonError, PATIENCE, packet_thread, refuse_if_taken, refuse_if_too_large};
+use super::{Daemon, DaemonError, refuse_if_taken, refuse_if_too_large, team};
 use crate::channel::nat::is_stand_in;
-use crate::dispatch::PortFailed;
+use crate::dispatch::{Dispatcher, PortFailed};
 use crate::network::{InterfaceIndex, Links, NetworkEvent};
 use crate::setup::{self, Claim, Layout, Move};
 use crate::worker::Unanswered;
 
-/// How long the packet thread may take to open its ports anew: the kernel takes its time to let go of each queue.
+/// How long the packet threads may take to open their ports anew: the kernel takes its time to let go of each queue.
 const REOPENING: Duration = Duration::from_secs(60);
 /// For so long at most, packets are dropped that sockets would get, while these are opened anew.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -161,9 +162,8 @@ impl Daemon {
             // A VLAN's link, on a device that was there all the time.
             self.layout = found;
             let interfaces = self.layout.interfaces.clone();
-            self.worker.handle().ask(PATIENCE, move |dispatcher, _| {
-                dispatcher.set_interfaces(interfaces)
-            })?;
+            self.team
+                .ask_all(move |dispatcher, _| dispatcher.set_interfaces(interfaces.clone()))?;
             self.inspect_anew();
         }
         Ok(())
@@ -176,6 +176,7 @@ impl Daemon {
         for (device, _) in back() {
             refuse_if_taken(&device.name, &self.pins)?;
             refuse_if_too_large(device, links, packet_thread::frame_capacity())?;
+            team::check_queues(&device.name, self.team.len())?;
             self.offloads.turn_off_at(&device.name);
         }
         let mut modes = Vec::new();
@@ -206,25 +207,33 @@ impl Daemon {
     }
 
     fn open_ports(&mut self, layout: &Layout, links: &Arc<Links>, left_out: Vec<bool>) -> Result<(), Failed> {
-        let reopening = Reopening {
+        let workers = self.team.len();
+        let reopening = |worker| Reopening {
+            place: Place { worker, workers },
             config: self.config.clone(),
             layout: layout.clone(),
             links: Arc::clone(links),
             xdp: Arc::clone(&self.xdp),
-            left_out,
+            left_out: left_out.clone(),
         };
         let pause = |time| {
             let mut xdp = self.xdp.lock().unwrap_or_else(PoisonError::into_inner);
             xdp.pause(time).map_err(DaemonError::from)
         };
         pause(PAUSE)?;
-        let opened = self
-            .worker
-            .handle()
-            .ask(REOPENING, move |dispatcher, _| reopening.run(dispatcher));
+        let opened = self.team.ask_each(REOPENING, |worker| {
+            let reopening = reopening(worker);
+            move |dispatcher: &mut Dispatcher, _| reopening.run(dispatcher)
+        });
         pause(Duration::ZERO)?;
-        for (port, opened) in self.ports.iter_mut().zip(opened??) {
-            if let Some(opened) = opened {
+        let opened = opened?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        for (worker, opened) in opened.into_iter().enumerate() {
+            for (port, opened) in self.ports.iter_mut().zip(opened) {
+                let Some(opened) = opened else { continue };
+                if worker > 0 {
+                    port.add(&opened);
+                    continue;
+                }
                 let mode = port.mode.take();
                 *port = opened;
                 port.mode = mode;
@@ -288,14 +297,16 @@ impl Daemon {
     }
 
     fn withdraw(&self, moved: &Move, stand_in: std::net::Ipv4Addr) -> Result<(), Failed> {
-        let mut after = Some(0);
-        while let Some(start) = after {
-            let Move { channel, from, .. } = moved.clone();
-            after = self.worker.handle().ask(PATIENCE, move |dispatcher, now| {
-                let mut channels = dispatcher.channels_mut();
-                let (_, channel) = channels.find(|(name, _)| *name == channel)?;
-                channel.withdraw_address(from, stand_in, start, now)
-            })?;
+        for worker in 0..self.team.len() {
+            let mut after = Some(0);
+            while let Some(start) = after {
+                let Move { channel, from, .. } = moved.clone();
+                after = self.team.ask_one(worker, move |dispatcher, now| {
+                    let mut channels = dispatcher.channels_mut();
+                    let (_, channel) = channels.find(|(name, _)| *name == channel)?;
+                    channel.withdraw_address(from, stand_in, start, now)
+                })?;
+            }
         }
         Ok(())
     }
@@ -304,9 +315,9 @@ impl Daemon {
         let Move {
             channel, from, to, ..
         } = moved.clone();
-        self.worker.handle().ask(PATIENCE, move |dispatcher, now| {
+        self.team.ask_all(move |dispatcher, now| {
             let mut channels = dispatcher.channels_mut();
-            if let Some((_, channel)) = channels.find(|(name, _)| *name == channel) {
+            if let Some((_, channel)) = channels.find(|(name, _)| **name == channel) {
                 channel.assign_address(from, to, now);
             }
         })?;

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::PATIENCE;
 use super::packet_thread::OpenPort;
 use super::rule_counters::Listings;
 use super::rules::RuleStore;
+use super::team::{Team, add_details};
 use crate::control::report::{
     Channel, Channels, CopyMode, DropReason, Drops, KernelStatistics, LinkState, Port, Ports, Rings, Traffic,
     Verdict, XdpMode,
@@ -23,12 +23,12 @@ use crate::port::PortCounters;
 use crate::port::afxdp::{AfXdpPort, QueueStatistics};
 use crate::setup::Layout;
 use crate::time::Time;
-use crate::worker::{Handle, Unanswered};
+use crate::worker::Unanswered;
 use crate::xdp::{AttachedMode, XdpProgram};
 
 /// Knows whom to ask.
 pub(super) struct Inspector {
-    pub(super) worker: Handle,
+    pub(super) team: Team,
     pub(super) xdp: Arc<Mutex<XdpProgram>>,
     pub(super) layout: Layout,
     pub(super) ports: Vec<OpenPort>,
@@ -52,21 +52,45 @@ impl Inspector {
         interfaces.map(|(_, interface)| interface.name.clone()).collect()
     }
 
+    /// Asks the first worker for what all have the same.
     pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
     ) -> Result<T, ControlError> {
-        self.worker
-            .ask(PATIENCE, question)
-            .map_err(|error: Unanswered| ControlError::new(error.to_string()))
+        self.ask_one(0, question)
+    }
+
+    /// Asks one worker.
+    pub(super) fn ask_one<T: Send + 'static>(
+        &self,
+        worker: usize,
+        question: impl FnOnce(&mut Dispatcher, Time) -> T + Send + 'static,
+    ) -> Result<T, ControlError> {
+        self.team.ask_one(worker, question).map_err(unanswered)
+    }
+
+    /// Asks all workers.
+    pub(super) fn ask_all<T: Send + 'static>(
+        &self,
+        question: impl Fn(&mut Dispatcher, Time) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<T>, ControlError> {
+        self.team.ask_all(question).map_err(unanswered)
     }
 
     pub(super) fn ports(&self) -> Result<Ports, ControlError> {
-        let counted = self.ask(|dispatcher, _| count_ports(dispatcher))?;
+        let mut of_workers = self.ask_all(|dispatcher, _| count_ports(dispatcher))?.into_iter();
+        let mut counted = of_workers.next().unwrap_or_default();
+        for more in of_workers {
+            counted
+                .iter_mut()
+                .zip(&more)
+                .for_each(|(sum, more)| sum.add(more));
+        }
         let network = self.network.load();
         let ports = self.layout.interfaces.iter().map(|(_, interface)| {
             let number = usize::from(interface.port.0);
-            let (open, (counters, dropped, kernel)) = (&self.ports[number], &counted[number]);
+            let (open, counted) = (&self.ports[number], &counted[number]);
+            let counters = &counted.counters;
             Port {
                 interface: interface.name.clone(),
                 device: open.device.clone(),
@@ -101,8 +125,8 @@ impl Inspector {
                     packets: counters.transmitted_packets,
                     bytes: counters.transmitted_bytes,
                 },
-                dropped: *dropped,
-                kernel: *kernel,
+                dropped: counted.dropped,
+                kernel: counted.kernel,
             }
         });
         let ports = ports.collect();
@@ -119,7 +143,7 @@ impl Inspector {
     }
 
     pub(super) fn channels(&self) -> Result<Channels, ControlError> {
-        let channels = self.ask(|dispatcher, _| {
+        let of_workers = self.ask_all(|dispatcher, _| {
             let channels = dispatcher.channels().iter();
             let describe = channels.map(|(name, channel, counters)| Channel {
                 name: name.to_owned(),
@@ -129,13 +153,27 @@ impl Inspector {
                 flows: counters.flows,
                 details: channel.details(),
             });
-            describe.collect()
+            describe.collect::<Vec<_>>()
         })?;
+        let mut of_workers = of_workers.into_iter();
+        let mut channels = of_workers.next().unwrap_or_default();
+        for more in of_workers {
+            for (sum, more) in channels.iter_mut().zip(more) {
+                sum.packets += more.packets;
+                sum.bytes += more.bytes;
+                sum.flows += more.flows;
+                add_details(&mut sum.details, more.details);
+            }
+        }
         Ok(Channels { channels })
     }
 
     pub(super) fn drops(&self) -> Result<Drops, ControlError> {
-        self.ask(|dispatcher, _| drops(&dispatcher.totals()))
+        let mut sum = Totals::default();
+        for totals in self.ask_all(|dispatcher, _| dispatcher.totals())? {
+            sum.add(&totals);
+        }
+        Ok(drops(&sum))
     }
 }
 
@@ -173,7 +211,31 @@ fn value(report: impl Serialize) -> Result<Value, ControlError> {
     Ok(serde_json::to_value(report)?)
 }
 
-fn count_ports(dispatcher: &Dispatcher) -> Vec<(PortCounters, u64, KernelStatistics)> {
+fn unanswered(error: Unanswered) -> ControlError {
+    ControlError::new(error.to_string())
+}
+
+/// What was counted for a port.
+struct PortCount {
+    counters: PortCounters,
+    dropped: u64,
+    kernel: KernelStatistics,
+}
+
+impl PortCount {
+    /// Adds what another worker counted for its queues of the same device.
+    fn add(&mut self, more: &Self) {
+        let (sum, counters) = (&mut self.counters, &more.counters);
+        sum.received_packets += counters.received_packets;
+        sum.received_bytes += counters.received_bytes;
+        sum.transmitted_packets += counters.transmitted_packets;
+        sum.transmitted_bytes += counters.transmitted_bytes;
+        self.dropped += more.dropped;
+        add_kernel(&mut self.kernel, &more.kernel);
+    }
+}
+
+fn count_ports(dispatcher: &Dispatcher) -> Vec<PortCount> {
     let ports = dispatcher.ports().iter().zip(dispatcher.transmit_drops());
     ports
         .map(|(port, &dropped)| {
@@ -181,7 +243,11 @@ fn count_ports(dispatcher: &Dispatcher) -> Vec<(PortCounters, u64, KernelStatist
             let sockets = any
                 .downcast_ref::<AfXdpPort>()
                 .and_then(|port| port.statistics().ok());
-            (port.counters(), dropped, sum(&sockets.unwrap_or_default()))
+            PortCount {
+                counters: port.counters(),
+                dropped,
+                kernel: sum(&sockets.unwrap_or_default()),
+            }
         })
         .collect()
 }
@@ -189,14 +255,26 @@ fn count_ports(dispatcher: &Dispatcher) -> Vec<(PortCounters, u64, KernelStatist
 fn sum(queues: &[QueueStatistics]) -> KernelStatistics {
     let mut sum = KernelStatistics::default();
     for queue in queues {
-        sum.receive_dropped += queue.receive_dropped;
-        sum.receive_ring_full += queue.receive_ring_full;
-        sum.fill_ring_empty += queue.fill_ring_empty;
-        sum.transmit_ring_empty += queue.transmit_ring_empty;
-        sum.refused_by_kernel += queue.refused_by_kernel;
-        sum.invalid += queue.invalid;
+        let counted = KernelStatistics {
+            receive_dropped: queue.receive_dropped,
+            receive_ring_full: queue.receive_ring_full,
+            fill_ring_empty: queue.fill_ring_empty,
+            transmit_ring_empty: queue.transmit_ring_empty,
+            refused_by_kernel: queue.refused_by_kernel,
+            invalid: queue.invalid,
+        };
+        add_kernel(&mut sum, &counted);
     }
     sum
+}
+
+fn add_kernel(sum: &mut KernelStatistics, more: &KernelStatistics) {
+    sum.receive_dropped += more.receive_dropped;
+    sum.receive_ring_full += more.receive_ring_full;
+    sum.fill_ring_empty += more.fill_ring_empty;
+    sum.transmit_ring_empty += more.transmit_ring_empty;
+    sum.refused_by_kernel += more.refused_by_kernel;
+    sum.invalid += more.invalid;
 }
 
 /// The totals as they are reported, also at the end of a replay.

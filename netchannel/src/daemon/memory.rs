@@ -12,8 +12,14 @@ use crate::port::FramePool;
 impl Inspector {
     pub(super) fn memory(&self) -> Result<Memory, ControlError> {
         let devices: Vec<String> = self.ports.iter().map(|port| port.device.clone()).collect();
-        let (frames, mut tables) =
-            self.ask(|dispatcher, _| (frames(dispatcher, devices), tables(dispatcher)))?;
+        let of_workers =
+            self.ask_all(move |dispatcher, _| (frames(dispatcher, &devices), tables(dispatcher)))?;
+        let mut of_workers = of_workers.into_iter();
+        let (mut frames, mut tables) = of_workers.next().unwrap_or_default();
+        for (more_frames, more_tables) in of_workers {
+            add_frames(&mut frames, &more_frames);
+            add_tables(&mut tables, more_tables);
+        }
         let network = self.network.load();
         let counted = |name: &str, entries: usize| Table {
             owner: "network".to_owned(),
@@ -39,12 +45,12 @@ impl Inspector {
     }
 }
 
-fn frames(dispatcher: &Dispatcher, devices: Vec<String>) -> Frames {
+fn frames(dispatcher: &Dispatcher, devices: &[String]) -> Frames {
     let pool: &FramePool = dispatcher.pool();
     let ports = dispatcher.ports().iter().zip(devices).map(|(port, device)| {
         let sending: usize = queues(port.as_ref()).iter().map(|queue| queue.sending).sum();
         PortFrames {
-            device,
+            device: device.clone(),
             receiving: (port.held() - sending) as u64,
             sending: sending as u64,
         }
@@ -55,6 +61,34 @@ fn frames(dispatcher: &Dispatcher, devices: Vec<String>) -> Frames {
         free: pool.free() as u64,
         held: dispatcher.totals().held,
         ports: ports.collect(),
+    }
+}
+
+fn add_frames(sum: &mut Frames, more: &Frames) {
+    sum.frames += more.frames;
+    sum.bytes += more.bytes;
+    sum.free += more.free;
+    sum.held += more.held;
+    for (port, more) in sum.ports.iter_mut().zip(&more.ports) {
+        port.receiving += more.receiving;
+        port.sending += more.sending;
+    }
+}
+
+/// Adds the tables of another worker to those of the same owner and name.
+fn add_tables(sums: &mut Vec<Table>, more: Vec<Table>) {
+    let add =
+        |one: Option<u64>, other: Option<u64>| one.zip(other).map(|(one, other)| one.saturating_add(other));
+    for table in more {
+        let is_same = |known: &&mut Table| (&known.owner, &known.name) == (&table.owner, &table.name);
+        match sums.iter_mut().find(is_same) {
+            Some(sum) => {
+                sum.entries = add(sum.entries, table.entries);
+                sum.capacity = add(sum.capacity, table.capacity);
+                sum.bytes = add(sum.bytes, table.bytes);
+            }
+            None => sums.push(table),
+        }
     }
 }
 

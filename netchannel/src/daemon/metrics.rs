@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::inspect::Inspector;
+use super::pools::add_pool;
 use crate::control::ControlError;
 use crate::control::report::Pool;
 use crate::metrics::{Limits, Reports, Server, ServerError, write};
@@ -60,7 +61,7 @@ impl Inspector {
 
     /// What each translator has, without the list of its addresses.
     fn all_pools(&self) -> Result<Vec<Pool>, ControlError> {
-        self.ask(|dispatcher, _| {
+        let of_workers = self.ask_all(|dispatcher, _| {
             let channels = dispatcher.channels().iter();
             let pools = channels.filter_map(|(name, channel, _)| {
                 let pool = channel.pool()?;
@@ -69,7 +70,16 @@ impl Inspector {
                     ..pool
                 })
             });
-            pools.collect()
-        })
+            pools.collect::<Vec<_>>()
+        })?;
+        let mut of_workers = of_workers.into_iter();
+        let mut pools = of_workers.next().unwrap_or_default();
+        for more in of_workers {
+            pools
+                .iter_mut()
+                .zip(&more)
+                .for_each(|(sum, more)| add_pool(sum, more));
+        }
+        Ok(pools)
     }
 }

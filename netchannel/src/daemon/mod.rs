@@ -13,6 +13,7 @@ mod network_pages;
 mod offloads;
 mod packet_thread;
 mod pages;
+mod pools;
 mod reload;
 mod reopen;
 mod rule_counters;
@@ -20,24 +21,25 @@ mod rules;
 mod saver;
 mod state;
 mod steering;
+mod team;
 mod trace;
 mod workers;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::config::{ChannelKind, Config, LONGEST_TAKEOVER, XdpMode};
 use crate::control::{Access, Limits, Server, ServerError};
 use crate::dispatch::{PortFailed, RuleNumber};
-use crate::event_log::{EventLog, LogError, Reopener};
+use crate::event_log::{EventLog, LogError, Recorders, Reopener};
 use crate::events::{Events, Kind, What};
 use crate::network::{Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork};
 use crate::port::afxdp::AfXdpError;
 use crate::rules::Rule;
 use crate::setup::{self, Claim, CustomChannels, Device, Layout, RuleCompiler, SetupError};
 use crate::time::Clock;
-use crate::worker::{self, Handle};
+use crate::worker::{self, Handle, Mailbox};
 use crate::xdp::{AttachedMode, ModeChoice, OffloadSizes, Pins, XdpError, XdpProgram};
 
 use follow::Following;
@@ -45,15 +47,16 @@ use inspect::Inspector;
 use metrics::Metrics;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
-use packet_thread::PacketThread;
 pub(crate) use packet_thread::frame_capacity;
+use packet_thread::{PacketThreads, Place};
 use reload::Reload;
 pub use reload::{ReloadError, Reloaded, Reloader};
 use rule_counters::Listings;
 use rules::RuleStore;
 use saver::Saver;
 pub use state::StateDirectoryError;
-use state::StateFiles;
+use state::{LastSave, StateFiles};
+use team::Team;
 
 /// Why the daemon could not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +101,35 @@ pub enum DaemonError {
     /// A log can't be opened.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The packet thread ended without a reason.
-    #[error("the packet thread ended unexpectedly; the log says more")]
+    /// A device can't give each worker a queue.
+    #[error(
+        "`{interface}` has {queues} queue{} for {workers} workers, each of which needs one to send by; give it more: \
+         `ethtool -L {interface} combined {workers}` (a veth pair: `rx {workers} tx {workers}`), or have fewer workers: `count` in [workers]",
+        if *.queues == 1 { "" } else { "s" }
+    )]
+    TooFewQueues {
+        /// The device.
+        interface: String,
+        /// Queues that it both receives and sends by, of those that are served.
+        queues: u32,
+        /// How many workers there are to be.
+        workers: u32,
+    },
+    /// A worker can't be pinned to its processor.
+    #[error(
+        "worker {worker} can't run on processor {cpu}: {source}; `cpus` in [workers] may name those that \
+         `grep Cpus_allowed_list /proc/self/status` shows"
+    )]
+    Pin {
+        /// The worker, from 0.
+        worker: usize,
+        /// The processor.
+        cpu: u32,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A packet thread ended without a reason.
+    #[error("a packet thread ended unexpectedly; the log says more")]
     WorkerLost,
     /// The system has no more threads or descriptors.
     #[error("the system refused a thread or a descriptor: {0}")]
@@ -129,16 +159,17 @@ impl Stopper {
 
 /// Tells whether a daemon works. Cheap to clone.
 #[derive(Clone)]
-pub struct Pulse(Handle);
+pub struct Pulse(Team);
 
 impl Pulse {
-    /// Whether packets are being looked at: their thread answers within two seconds. One that opens its ports anew may be late.
+    /// Whether packets are being looked at: the threads of all workers answer within two seconds. Those that open their ports anew may be
+    /// late.
     pub fn beats(&self) -> bool {
-        self.0.ask(PATIENCE, |_, _| ()).is_ok()
+        self.0.ask_all(|_, _| ()).is_ok()
     }
 }
 
-/// The user's side of a channel: what it reads is what the channel's [`read`](crate::channel::Netchannel::read) gives.
+/// The user's side of a channel of one worker: what it reads is what the channel's [`read`](crate::channel::Netchannel::read) gives.
 #[derive(Clone)]
 pub struct ChannelUser {
     channel: String,
@@ -174,7 +205,7 @@ impl ChannelUser {
     }
 }
 
-/// How long the worker may take to answer.
+/// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long those who watch may take to be told of the end.
@@ -193,14 +224,15 @@ pub struct Daemon {
     events: Receiver<Event>,
     sender: Sender<Event>,
     // Fields are dropped in their order: first nobody asks any more, then the kernel has its packets back, then the
-    // packet thread ends and its last events are logged, and last the cards do again what they did before.
+    // packet threads end and their last events are logged, and last the cards do again what they did before.
     server: Option<Server>,
     metrics: Option<Metrics>,
     saver: Option<Saver>,
     /// The XDP program stays.
     is_held: bool,
     xdp: Arc<Mutex<XdpProgram>>,
-    worker: PacketThread,
+    threads: PacketThreads,
+    team: Team,
     event_log: EventLog,
     monitor: MonitorHandle,
     offloads: Offloads,
@@ -223,25 +255,44 @@ impl Daemon {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(config: Config, custom: CustomChannels) -> Result<Self, DaemonError> {
-        let (handle, mailbox) = worker::mailbox()?;
+        // Woken when the network changes: the workers, which can be counted only when the devices are known.
+        let waking: Arc<OnceLock<Team>> = Arc::default();
         let network = SharedNetwork::default();
         let told = Events::new();
-        let waker = handle.clone();
-        let wake = Box::new(move || waker.wake());
+        let wake = {
+            let waking = Arc::clone(&waking);
+            Box::new(move || {
+                if let Some(team) = waking.get() {
+                    team.wake();
+                }
+            })
+        };
         let publish = network_events::publisher(network.clone(), told.clone());
         let monitor = Monitor::start(network.clone(), vec![wake, publish])?;
         let links = Arc::clone(&network.load().links);
 
         let layout = setup::layout(&config, &links)?;
+        let workers = team::count(&config, &layout, &links)?;
+        let (handles, mailboxes): (Vec<Handle>, Vec<Mailbox>) = (0..workers)
+            .map(|_| worker::mailbox())
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .unzip();
+        let team = Team::new(handles);
+        // What changed before is in the first look of each worker.
+        let _ = waking.set(team.clone());
         let clock = Clock::start();
-        let (event_log, mut recorders) = EventLog::start(&config, clock, &told)?;
-        let flows = recorders.take_flows();
-        let channels = setup::channels(&config, &links, custom, recorders)?;
-        let claims = channels.claims.clone();
+        let (event_log, mut recorders) = EventLog::start(&config, workers, clock, &told)?;
+        let flows: Vec<_> = recorders.iter_mut().map(Recorders::take_flows).collect();
+        let channels = setup::channels_of_workers(&config, &links, custom, recorders)?;
+        let claims = channels[0].claims.clone();
         let present: Vec<Claim> = claims.iter().filter(|claim| claim.is_there()).cloned().collect();
-        let compiler = RuleCompiler::new(&config, channels.ids(), &present);
-        let numbered = (0..).map(RuleNumber).zip(config.rules.iter());
-        let (rule_set, placed) = compiler.compile(numbered)?;
+        let compiler = RuleCompiler::new(&config, channels[0].ids(), &present);
+        let numbered = || (0..).map(RuleNumber).zip(config.rules.iter());
+        let compiled: Vec<_> = (0..workers)
+            .map(|_| compiler.compile(numbered()))
+            .collect::<Result<_, _>>()?;
+        let (rule_sets, placed): (Vec<_>, Vec<_>) = compiled.into_iter().unzip();
         warn_of_kernel_ports(&config);
         let state = StateFiles::open(&config)?;
         let pins = Pins::new(&config.state.pins);
@@ -256,23 +307,32 @@ impl Daemon {
         xdp.pin_in(pins.clone());
         let xdp = Arc::new(Mutex::new(xdp));
         let (sender, events) = channel();
-        let (worker, ports) = PacketThread::start(
-            packet_thread::Plan {
-                config: config.clone(),
-                channels,
-                rules: rule_set,
-                layout: layout.clone(),
-                network: network.clone(),
-                resolver: monitor.resolver(),
-                xdp: Arc::clone(&xdp),
-                clock,
-                flows,
-                state: state.clone(),
-            },
-            handle,
-            mailbox,
-            sender.clone(),
-        )?;
+        let former = Arc::new(state.as_ref().map(StateFiles::read).unwrap_or_default());
+        let last = state.as_ref().map(|files| LastSave::new(files, workers));
+        let plans = channels.into_iter().zip(rule_sets).zip(flows).zip(mailboxes);
+        let plans = plans
+            .enumerate()
+            .map(|(worker, (((channels, rules), flows), mailbox))| {
+                let plan = packet_thread::Plan {
+                    place: Place { worker, workers },
+                    config: config.clone(),
+                    channels,
+                    rules,
+                    layout: layout.clone(),
+                    network: network.clone(),
+                    resolver: monitor.resolver(),
+                    xdp: Arc::clone(&xdp),
+                    clock,
+                    flows,
+                    former: Arc::clone(&former),
+                    last: last.clone(),
+                };
+                (plan, mailbox)
+            });
+        let (threads, opened) = PacketThreads::start(plans.collect(), &team, &sender)?;
+        let ports = packet_thread::ports_of(&opened);
+        former.tell(opened.into_iter().flat_map(|opened| opened.restored));
+        drop(former);
 
         let announce = {
             let config = config.clone();
@@ -287,7 +347,7 @@ impl Daemon {
         let rules = RuleStore::new(
             &config,
             rules::Parts {
-                worker: worker.handle().clone(),
+                team: team.clone(),
                 clock,
                 compiler,
                 placed,
@@ -316,7 +376,8 @@ impl Daemon {
             saver: None,
             is_held: false,
             xdp,
-            worker,
+            threads,
+            team,
             event_log,
             monitor,
             offloads,
@@ -330,7 +391,7 @@ impl Daemon {
         // What changed since the start was prepared.
         daemon.follow();
         if let Some(state) = state {
-            daemon.saver = Saver::start(state, daemon.worker.handle().clone())?;
+            daemon.saver = Saver::start(state, daemon.team.clone())?;
         }
         Ok(daemon)
     }
@@ -347,15 +408,25 @@ impl Daemon {
 
     /// A way to learn whether it works.
     pub fn pulse(&self) -> Pulse {
-        Pulse(self.worker.handle().clone())
+        Pulse(self.team.clone())
     }
 
-    /// The user's side of a channel, to read from and write to.
+    /// The user's side of a channel, to read from and write to: of the first worker's, if there are several.
     pub fn user_of(&self, channel: &str) -> ChannelUser {
         ChannelUser {
             channel: channel.to_owned(),
-            worker: self.worker.handle().clone(),
+            worker: self.team.handles()[0].clone(),
         }
+    }
+
+    /// The user's sides of a channel, one for each worker, which has a channel of its own by that name.
+    pub fn users_of(&self, channel: &str) -> Vec<ChannelUser> {
+        let handles = self.team.handles().iter();
+        let user = |worker: &Handle| ChannelUser {
+            channel: channel.to_owned(),
+            worker: worker.clone(),
+        };
+        handles.map(user).collect()
     }
 
     /// A way to have the log files of translators opened anew, after they were moved away; `None` if there are none.
@@ -410,7 +481,7 @@ impl Daemon {
         self.server = None;
         self.metrics = None;
         self.saver = None;
-        self.worker.stop();
+        self.threads.stop();
         // Saving took its time. If this fails, there is a little less of it.
         let _ = hold(&self.xdp);
         log::info!(
@@ -473,7 +544,7 @@ impl Daemon {
 
     fn inspector(&self) -> Inspector {
         Inspector {
-            worker: self.worker.handle().clone(),
+            team: self.team.clone(),
             xdp: Arc::clone(&self.xdp),
             layout: self.layout.clone(),
             ports: self.ports.clone(),

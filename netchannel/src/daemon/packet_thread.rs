@@ -1,13 +1,18 @@
-//! The thread that owns the sockets and the dispatcher on them.
+//! A worker's thread, which owns its sockets and the dispatcher on them.
 
 use std::fmt;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
 use super::kernel::KernelHandover;
-use super::state::StateFiles;
+use super::state::{FormerState, LastSave};
+use super::team::{self, Team};
 use super::{DaemonError, Event};
+use crate::channel::nat::state::Restored;
 use crate::config::{Config, FRAME_SIZE, Wait};
 use crate::dispatch::{Dispatcher, FlowRecorder, Parts, RuleSet};
 use crate::network::ethtool::Ethtool;
@@ -35,7 +40,7 @@ pub struct OpenPort {
     pub device: String,
     /// The kernel's driver, if it tells.
     pub driver: Option<String>,
-    /// Queues, each with a socket.
+    /// Queues, each with a socket: those of all workers together.
     pub queues: u32,
     /// Whether the driver reads and writes frames itself.
     pub zero_copy: bool,
@@ -65,8 +70,45 @@ impl fmt::Display for OpenPort {
     }
 }
 
+impl OpenPort {
+    /// Adds the queues that another worker has of the device.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.queues += more.queues;
+        self.zero_copy &= more.zero_copy;
+    }
+}
+
+/// The ports of all workers together.
+pub(super) fn ports_of(opened: &[Opened]) -> Vec<OpenPort> {
+    let mut all = opened.iter().map(|opened| &opened.ports);
+    let mut ports = all.next().cloned().unwrap_or_default();
+    for more in all {
+        for (port, more) in ports.iter_mut().zip(more) {
+            port.add(more);
+        }
+    }
+    ports
+}
+
+/// Which of the workers a thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Its number, from 0.
+    pub(super) worker: usize,
+    /// How many there are.
+    pub(super) workers: usize,
+}
+
+impl Place {
+    /// Its own among so many queues.
+    fn queues(self, all: u32) -> Vec<u32> {
+        (self.worker as u32..all).step_by(self.workers).collect()
+    }
+}
+
 /// What the thread is to run.
 pub(super) struct Plan {
+    pub(super) place: Place,
     pub(super) config: Config,
     pub(super) channels: ChannelPlan,
     pub(super) rules: RuleSet,
@@ -78,63 +120,77 @@ pub(super) struct Plan {
     pub(super) clock: Clock,
     /// Who is told of flows.
     pub(super) flows: Option<FlowRecorder>,
-    pub(super) state: Option<StateFiles>,
+    /// What is to be taken up.
+    pub(super) former: Arc<FormerState>,
+    /// Where the translators' state goes in the end.
+    pub(super) last: Option<LastSave>,
 }
 
-/// The thread. Dropping it stops it and waits for its end.
-pub(super) struct PacketThread {
-    handle: Handle,
-    thread: Option<JoinHandle<()>>,
+/// What a thread tells when its sockets are open.
+pub(super) struct Opened {
+    /// A port for each device.
+    pub(super) ports: Vec<OpenPort>,
+    /// What was taken up, by translator.
+    pub(super) restored: Vec<(String, Restored)>,
 }
 
-impl PacketThread {
-    /// Starts the thread, and returns when its sockets are open and known to the XDP program.
+/// The threads of all workers. Dropping it stops them and waits for their end.
+pub(super) struct PacketThreads {
+    team: Team,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl PacketThreads {
+    /// Starts a thread for each plan, and returns when the sockets of all are open and known to the XDP program.
     pub(super) fn start(
-        plan: Plan,
-        handle: Handle,
-        mailbox: Mailbox,
-        events: Sender<Event>,
-    ) -> Result<(Self, Vec<OpenPort>), DaemonError> {
-        let (opened, opening) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("packets".into())
-            .spawn(move || run(plan, &mailbox, &opened, &events))?;
-        let ports = opening.recv().map_err(|_| DaemonError::WorkerLost)??;
-        Ok((
-            Self {
-                handle,
-                thread: Some(thread),
-            },
-            ports,
-        ))
+        plans: Vec<(Plan, Mailbox)>,
+        team: &Team,
+        events: &Sender<Event>,
+    ) -> Result<(Self, Vec<Opened>), DaemonError> {
+        let mut threads = Self {
+            team: team.clone(),
+            threads: Vec::new(),
+        };
+        let mut opening = Vec::new();
+        for (plan, mailbox) in plans {
+            let (opened, is_open) = sync_channel(1);
+            let events = events.clone();
+            let name = team::name_of(plan.place.worker, plan.place.workers);
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || run(plan, &mailbox, &opened, &events))?;
+            threads.threads.push(thread);
+            opening.push(is_open);
+        }
+        let opened = opening.into_iter().map(|is_open| {
+            let opened = is_open.recv();
+            opened.unwrap_or(Err(DaemonError::WorkerLost))
+        });
+        let opened = opened.collect::<Result<_, _>>()?;
+        Ok((threads, opened))
     }
 
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-}
-
-impl PacketThread {
-    /// Stops the thread and waits for its end.
+    /// Stops all threads and waits for their end.
     pub(super) fn stop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            while !thread.is_finished() {
-                self.handle.stop();
-                std::thread::yield_now();
-            }
+        let threads = std::mem::take(&mut self.threads);
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            self.team.handles().iter().for_each(Handle::stop);
+            std::thread::yield_now();
+        }
+        for thread in threads {
             // It reported its end as an event.
             let _ = thread.join();
         }
     }
 }
 
-impl Drop for PacketThread {
+impl Drop for PacketThreads {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-type Opened = SyncSender<Result<Vec<OpenPort>, DaemonError>>;
+type Answer = SyncSender<Result<Opened, DaemonError>>;
 
 /// Tells the daemon that the thread has ended, also when it panicked: nobody else would.
 struct Farewell<'a>(&'a Sender<Event>);
@@ -146,17 +202,16 @@ impl Drop for Farewell<'_> {
     }
 }
 
-fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
+fn run(plan: Plan, mailbox: &Mailbox, opened: &Answer, events: &Sender<Event>) {
     let clock = plan.clock;
-    let state = plan.state.clone();
     let waiting = waiting(plan.config.workers.wait);
-    let mut dispatcher = match open(plan) {
+    let (former, last) = (Arc::clone(&plan.former), plan.last.clone());
+    let pinned = pin(plan.place, &plan.config.workers.cpus);
+    let mut dispatcher = match pinned.and_then(|()| open(plan)) {
         Ok((mut dispatcher, ports)) => {
-            if let Some(state) = &state {
-                state.restore(&mut dispatcher, clock.now());
-            }
+            let restored = former.restore(&mut dispatcher, clock.now());
             // Nobody listens if the start was given up: then the mailbox has the stop.
-            let _ = opened.send(Ok(ports));
+            let _ = opened.send(Ok(Opened { ports, restored }));
             dispatcher
         }
         Err(error) => {
@@ -164,12 +219,14 @@ fn run(plan: Plan, mailbox: &Mailbox, opened: &Opened, events: &Sender<Event>) {
             return;
         }
     };
+    // It is in many threads' memory otherwise.
+    drop(former);
     let _farewell = Farewell(events);
     worker::run(&mut dispatcher, mailbox, &clock, waiting, |failed| {
         let _ = events.send(Event::PortFailed(failed));
     });
-    if let Some(state) = &state {
-        state.save(&dispatcher, clock.now());
+    if let Some(last) = last {
+        last.save(&dispatcher, clock.now());
     }
     dispatcher.cleanup(clock.now());
 }
@@ -189,8 +246,31 @@ fn busy_poll(wait: Wait) -> Option<BusyPoll> {
     }
 }
 
+/// Pins the calling thread to a worker's processor: of those that are given in turn; if none are, several workers are pinned to those
+/// that the process may use.
+fn pin(place: Place, cpus: &[u32]) -> Result<(), DaemonError> {
+    let allowed = match cpus {
+        [] if place.workers > 1 => team::allowed_processors().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let cpus = if cpus.is_empty() { &allowed } else { cpus };
+    let Some(&cpu) = cpus.get(place.worker % cpus.len().max(1)) else {
+        return Ok(());
+    };
+    let mut only = CpuSet::new();
+    let pinned = only
+        .set(cpu as usize)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &only));
+    pinned.map_err(|source| DaemonError::Pin {
+        worker: place.worker,
+        cpu,
+        source: source.into(),
+    })
+}
+
 fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     let Plan {
+        place,
         config,
         channels,
         rules,
@@ -200,10 +280,12 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         xdp,
         clock: _,
         flows,
-        state: _,
+        former: _,
+        last: _,
     } = plan;
     let links = Arc::clone(&network.load().links);
-    let (umem, ports) = open_ports(&config, &layout, &links, &vec![false; layout.devices.len()])?;
+    let left_out = vec![false; layout.devices.len()];
+    let (umem, ports) = open_ports(place, &config, &layout, &links, &left_out)?;
     let ports: Vec<AfXdpPort> = ports.into_iter().flatten().collect();
     if let Some(gone) = layout.devices.get(ports.len()) {
         return Err(XdpError::NoSuchInterface {
@@ -259,8 +341,9 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     Ok((dispatcher, open_ports))
 }
 
-/// Opens the ports of the devices that are there and not `left_out`; `None` for the others.
+/// Opens a worker's ports: its queues of the devices that are there and not `left_out`; `None` for the others.
 pub(super) fn open_ports(
+    place: Place,
     config: &Config,
     layout: &Layout,
     links: &Links,
@@ -273,7 +356,7 @@ pub(super) fn open_ports(
         is_there.push(link.is_some());
         let Some(link) = link else { continue };
         let queues = afxdp::queues_of(&link.name)?;
-        if queues > QUEUES_PER_INTERFACE {
+        if queues > QUEUES_PER_INTERFACE && place.worker == 0 {
             log::warn!(
                 "{} has {queues} queues, of which {QUEUES_PER_INTERFACE} are served; packets of the others go to the kernel: \
                  give it fewer (ethtool -L {} combined N)",
@@ -283,7 +366,7 @@ pub(super) fn open_ports(
         }
         options.push(PortOptions {
             interface: link.name.clone(),
-            queues: 0..queues.min(QUEUES_PER_INTERFACE),
+            queues: place.queues(queues.min(QUEUES_PER_INTERFACE)),
             receive_ring: config.rings.receive,
             transmit_ring: config.rings.transmit,
             busy_poll: busy_poll(config.workers.wait),
@@ -301,9 +384,9 @@ pub(super) fn open_ports(
     let sockets: u32 = options.iter().map(|port| port.queues.len() as u32).sum();
     let needed = sockets * (config.rings.fill + config.rings.transmit);
     let frames = config.memory.frames.max(needed);
-    if frames > config.memory.frames {
+    if frames > config.memory.frames && place.worker == 0 {
         log::info!(
-            "packet memory has {frames} frames instead of {}: {sockets} queues need them",
+            "packet memory of a worker has {frames} frames instead of {}: {sockets} queues need them",
             config.memory.frames
         );
     }

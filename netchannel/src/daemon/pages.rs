@@ -3,43 +3,52 @@
 use std::fmt;
 
 use super::inspect::Inspector;
-use crate::channel::{AddressEntry, MappingEntry, Netchannel, SessionEntry, Slice, Sliced};
-use crate::control::report::{
-    ByProtocol, Deleted, Mapping, Mappings, Opener, Pool, PoolAddress, PoolBlocks, PoolPorts, Pools, Session,
-    Sessions,
-};
+use crate::channel::{MappingEntry, Netchannel, SessionEntry, Slice, Sliced};
+use crate::control::report::{Deleted, Mapping, Mappings, Opener, Session, Sessions};
 use crate::control::{ControlError, Page};
 use crate::time::Time;
 
 /// Slices that one page may take: where little of what there is is asked for, most slices are empty.
 const SLICES: usize = 16;
 
-/// Where a page starts: at a channel, and at a place of it.
+/// Where a page starts: at a channel, a worker, and a place of its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cursor {
-    channel: usize,
-    place: u64,
+pub(super) struct Cursor {
+    pub(super) channel: usize,
+    pub(super) worker: usize,
+    pub(super) place: u64,
 }
 
 impl Cursor {
-    fn parse(after: Option<&str>) -> Result<Self, ControlError> {
+    pub(super) fn parse(after: Option<&str>) -> Result<Self, ControlError> {
         let Some(after) = after else {
-            return Ok(Self { channel: 0, place: 0 });
+            return Ok(Self::of_channel(0));
         };
-        let parts = after.split_once(':');
-        let cursor = parts.and_then(|(channel, place)| {
-            Some(Self {
-                channel: channel.parse().ok()?,
-                place: place.parse().ok()?,
-            })
-        });
-        cursor.ok_or_else(|| ControlError::new("`after` is no cursor; expected the `next` of a page"))
+        let parse = || {
+            let mut parts = after.split(':');
+            let cursor = Self {
+                channel: parts.next()?.parse().ok()?,
+                worker: parts.next()?.parse().ok()?,
+                place: parts.next()?.parse().ok()?,
+            };
+            parts.next().is_none().then_some(cursor)
+        };
+        parse().ok_or_else(|| ControlError::new("`after` is no cursor; expected the `next` of a page"))
+    }
+
+    /// The start of a channel.
+    pub(super) fn of_channel(channel: usize) -> Self {
+        Self {
+            channel,
+            worker: 0,
+            place: 0,
+        }
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.channel, self.place)
+        write!(f, "{}:{}:{}", self.channel, self.worker, self.place)
     }
 }
 
@@ -47,7 +56,7 @@ impl fmt::Display for Cursor {
 type Take<T> = fn(&mut dyn Netchannel, Slice<'_>, Time) -> (T, Option<u64>);
 
 /// A slice of one channel: its name, what it gave, and where to go on.
-type Taken<T> = (String, T, Option<Cursor>);
+pub(super) type Taken<T> = (String, T, Option<Cursor>);
 
 impl Inspector {
     /// Takes the next slice of the channels that are asked for; `None` if there are no more.
@@ -59,7 +68,13 @@ impl Inspector {
         take: Take<T>,
     ) -> Result<Option<Taken<T>>, ControlError> {
         let filter = page.filter.clone();
-        self.ask(move |dispatcher, now| {
+        let workers = self.team.len();
+        if at.worker >= workers {
+            return Err(ControlError::new(
+                "`after` is no cursor; expected the `next` of a page",
+            ));
+        }
+        self.ask_one(at.worker, move |dispatcher, now| {
             let count = dispatcher.channels().len();
             let mut channels = dispatcher.channels_mut().enumerate().skip(at.channel);
             let (number, name, channel) = channels
@@ -75,12 +90,15 @@ impl Inspector {
             let next = match next {
                 Some(place) => Cursor {
                     channel: number,
+                    worker: at.worker,
                     place,
                 },
-                None => Cursor {
-                    channel: number + 1,
+                None if at.worker + 1 < workers => Cursor {
+                    channel: number,
+                    worker: at.worker + 1,
                     place: 0,
                 },
+                None => Cursor::of_channel(number + 1),
             };
             let name = name.to_owned();
             let next = (next.channel < count).then_some(next);
@@ -93,6 +111,16 @@ impl Inspector {
         &self,
         page: &Page,
         take: Take<T>,
+        add: impl FnMut(&str, T) -> usize,
+    ) -> Result<Option<String>, ControlError> {
+        self.page_of(page, |at, limit| self.take(page, at, limit, take), add)
+    }
+
+    /// As [`page`](Self::page); `take` takes the slice at a place of so many entries at most.
+    pub(super) fn page_of<T>(
+        &self,
+        page: &Page,
+        take: impl Fn(Cursor, usize) -> Result<Option<Taken<T>>, ControlError>,
         mut add: impl FnMut(&str, T) -> usize,
     ) -> Result<Option<String>, ControlError> {
         self.check_channel(page)?;
@@ -105,7 +133,7 @@ impl Inspector {
             // A page leads on, always.
             && (slices < SLICES || at == start)
         {
-            let Some((channel, taken, next)) = self.take(page, at, room, take)? else {
+            let Some((channel, taken, next)) = take(at, room)? else {
                 return Ok(None);
             };
             room = room.saturating_sub(add(&channel, taken));
@@ -165,31 +193,6 @@ impl Inspector {
         Ok(Sessions { sessions, next })
     }
 
-    pub(super) fn pools(&self, page: &Page) -> Result<Pools, ControlError> {
-        let (mut pools, mut addresses) = (Vec::new(), Vec::new());
-        let next = self.page(
-            page,
-            |channel, slice, _| {
-                let pool = channel.pool().filter(|_| slice.after == 0);
-                let (addresses, next) = sliced(channel.addresses(slice));
-                ((pool, addresses), next)
-            },
-            |channel, (pool, entries)| {
-                pools.extend(pool.map(|pool| Pool {
-                    channel: channel.to_owned(),
-                    ..pool
-                }));
-                addresses.extend(entries.iter().map(|entry| address(channel, entry)));
-                entries.len()
-            },
-        )?;
-        Ok(Pools {
-            pools,
-            addresses,
-            next,
-        })
-    }
-
     pub(super) fn delete_mappings(&self, page: &Page) -> Result<Deleted, ControlError> {
         let mut deleted = 0;
         let next = self.page(
@@ -207,7 +210,7 @@ impl Inspector {
     }
 }
 
-fn sliced<T>(sliced: Sliced<T>) -> (Vec<T>, Option<u64>) {
+pub(super) fn sliced<T>(sliced: Sliced<T>) -> (Vec<T>, Option<u64>) {
     (sliced.entries, sliced.next)
 }
 
@@ -241,27 +244,5 @@ fn session(channel: &str, entry: &SessionEntry) -> Session {
         idle_seconds: entry.idle.as_secs(),
         expires_in_seconds: entry.left.as_secs(),
         state: entry.state.map(str::to_owned),
-    }
-}
-
-fn address(channel: &str, entry: &AddressEntry) -> PoolAddress {
-    let ports = |counts: crate::channel::PortCounts| PoolPorts {
-        used: counts.used.into(),
-        free: counts.free.into(),
-        held: counts.held.into(),
-    };
-    PoolAddress {
-        channel: channel.to_owned(),
-        address: entry.address.to_string(),
-        hosts: entry.hosts.into(),
-        ports: ByProtocol {
-            tcp: ports(entry.ports.tcp),
-            udp: ports(entry.ports.udp),
-            icmp: ports(entry.ports.icmp),
-        },
-        blocks: entry.blocks.map(|blocks| PoolBlocks {
-            all: blocks.all.into(),
-            given: blocks.given.into(),
-        }),
     }
 }

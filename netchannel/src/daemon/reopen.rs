@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::DaemonError;
 use super::kernel::KernelHandover;
-use super::packet_thread::{OpenPort, describe, open_ports};
+use super::packet_thread::{OpenPort, Place, describe, open_ports};
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, Reopened};
 use crate::network::Links;
@@ -13,8 +13,9 @@ use crate::port::{AbsentPort, PacketIo};
 use crate::setup::Layout;
 use crate::xdp::XdpProgram;
 
-/// What the packet thread needs for it.
+/// What a worker needs for it.
 pub(super) struct Reopening {
+    pub(super) place: Place,
     pub(super) config: Config,
     pub(super) layout: Layout,
     pub(super) links: Arc<Links>,
@@ -29,13 +30,14 @@ impl Reopening {
         dispatcher.close_ports();
         let counters: Vec<_> = dispatcher.ports().iter().map(|port| port.counters()).collect();
         let Self {
+            place,
             config,
             layout,
             links,
             xdp,
             left_out,
         } = self;
-        let (umem, opened) = open_ports(&config, &layout, &links, &left_out)?;
+        let (umem, opened) = open_ports(place, &config, &layout, &links, &left_out)?;
         let mut described = Vec::new();
         let mut ports: Vec<Box<dyn PacketIo>> = Vec::new();
         let mut xdp = xdp.lock().unwrap_or_else(PoisonError::into_inner);

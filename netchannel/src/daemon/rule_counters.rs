@@ -139,28 +139,49 @@ impl Inspector {
             .census
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (census, time) = self.ask(|dispatcher, now| (dispatcher.flows_mut().begin_census(), now))?;
-        let count = self.take_census(census, numbers, time);
-        self.ask(move |dispatcher, _| dispatcher.flows_mut().end_census(census))?;
+        let mut sum = self.count_rules_of(0, numbers)?;
+        for worker in 1..self.team.len() {
+            let more = self.count_rules_of(worker, numbers)?;
+            let rules = sum.rules.iter_mut().zip(&more.rules);
+            rules.for_each(|(sum, more)| sum.add(more));
+            sum.others.add(&more.others);
+            sum.time = sum.time.max(more.time);
+        }
+        Ok(sum)
+    }
+
+    /// What one worker counted.
+    fn count_rules_of(&self, worker: usize, numbers: &[RuleNumber]) -> Result<Count, ControlError> {
+        let (census, time) = self.ask_one(worker, |dispatcher, now| {
+            (dispatcher.flows_mut().begin_census(), now)
+        })?;
+        let count = self.take_census(worker, census, numbers, time);
+        self.ask_one(worker, move |dispatcher, _| {
+            dispatcher.flows_mut().end_census(census)
+        })?;
         count
     }
 
     fn take_census(
         &self,
+        worker: usize,
         census: CensusNumber,
         numbers: &[RuleNumber],
         time: Time,
     ) -> Result<Count, ControlError> {
         let superseded = |error: crate::dispatch::CensusSuperseded| ControlError::new(error.to_string());
         loop {
-            let taken = self.ask(move |dispatcher, _| dispatcher.flows_mut().take_census(census, PLACES))?;
+            let taken = self.ask_one(worker, move |dispatcher, _| {
+                dispatcher.flows_mut().take_census(census, PLACES)
+            })?;
             if taken.map_err(superseded)? {
                 break;
             }
         }
         let read = |numbers: Vec<RuleNumber>| {
-            let counters =
-                self.ask(move |dispatcher, _| dispatcher.flows_mut().rule_counters(census, numbers))?;
+            let counters = self.ask_one(worker, move |dispatcher, _| {
+                dispatcher.flows_mut().rule_counters(census, numbers)
+            })?;
             counters.map_err(superseded)
         };
         let mut rules = Vec::with_capacity(numbers.len());

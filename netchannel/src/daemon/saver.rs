@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::PATIENCE;
 use super::state::StateFiles;
-use crate::worker::{Handle, Unanswered};
+use super::team::Team;
+use crate::worker::Unanswered;
 
 /// Places that are looked at in one part: packets wait meanwhile, some hundred microseconds at most.
 const PLACES: usize = 2048;
@@ -22,7 +22,7 @@ pub(super) struct Saver {
 
 impl Saver {
     /// Starts the thread, or does without if the state is saved at the end only.
-    pub(super) fn start(files: StateFiles, worker: Handle) -> io::Result<Option<Self>> {
+    pub(super) fn start(files: StateFiles, team: Team) -> io::Result<Option<Self>> {
         files.forget_taken_up();
         let Some(interval) = files.interval() else {
             return Ok(None);
@@ -30,7 +30,7 @@ impl Saver {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("state".into())
-            .spawn(move || run(&files, interval, &worker, &stopped))?;
+            .spawn(move || run(&files, interval, &team, &stopped))?;
         Ok(Some(Self {
             stop: Some(stop),
             thread: Some(thread),
@@ -48,20 +48,31 @@ impl Drop for Saver {
     }
 }
 
-fn run(files: &StateFiles, interval: Duration, worker: &Handle, stopped: &Receiver<()>) {
+fn run(files: &StateFiles, interval: Duration, team: &Team, stopped: &Receiver<()>) {
     let goes_on = |wait| stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
     while goes_on(interval) {
         for channel in files.channels() {
-            let saved = files.save_parts(channel, |after| {
-                if !goes_on(PAUSE) {
-                    // It is saved once more at the end.
-                    return Err(io::ErrorKind::Interrupted.into());
+            let (mut worker, mut after) = (0, 0);
+            let saved = files.save_parts(channel, || {
+                while worker < team.len() {
+                    if !goes_on(PAUSE) {
+                        // It is saved once more at the end.
+                        return Err(io::ErrorKind::Interrupted.into());
+                    }
+                    let channel = channel.clone();
+                    let part = team.ask_one(worker, move |dispatcher, now| {
+                        dispatcher.state(&channel, after, PLACES, now)
+                    });
+                    let part = part.map_err(unanswered)?;
+                    match part.as_ref().and_then(|part| part.next) {
+                        Some(next) => after = next,
+                        None => (worker, after) = (worker + 1, 0),
+                    }
+                    if part.is_some() {
+                        return Ok(part);
+                    }
                 }
-                let channel = channel.clone();
-                let part = worker.ask(PATIENCE, move |dispatcher, now| {
-                    dispatcher.state(&channel, after, PLACES, now)
-                });
-                part.map_err(unanswered)
+                Ok(None)
             });
             if let Some(records) = saved {
                 log::debug!("channel {channel}: {records} sessions and held ports saved");

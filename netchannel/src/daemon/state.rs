@@ -1,9 +1,11 @@
 //! The files that the translators' state is kept in, one for each channel.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::channel::nat::state::{Part, Restored, Saved, StateError, Writer};
@@ -81,17 +83,13 @@ impl StateFiles {
         self.directory.join(format!("{channel}.nat-state"))
     }
 
-    /// Has all translators take up what was saved of them. What can't be used is put aside.
-    pub(super) fn restore(&self, dispatcher: &mut Dispatcher, now: Time) {
+    /// Reads what was saved of all translators. What can't be used is put aside.
+    pub(super) fn read(&self) -> FormerState {
+        let mut former = FormerState::default();
         for channel in &self.channels {
             let file = self.file(channel);
-            match restore(&file, channel, dispatcher, now) {
-                Ok(Some((restored, stopped))) => {
-                    log::info!(
-                        "channel {channel}: after {:.1} s: {restored}",
-                        stopped.as_secs_f64()
-                    );
-                }
+            match read(&file, channel) {
+                Ok(Some((saved, stopped))) => former.channels.push((channel.clone(), saved, stopped)),
                 Ok(None) => {}
                 Err(refused) => {
                     let aside = file.with_extension("nat-state.refused");
@@ -106,6 +104,7 @@ impl StateFiles {
                 }
             }
         }
+        former
     }
 
     /// Removes what was taken up, unless it is written anew soon: after a crash it would be too old.
@@ -123,45 +122,127 @@ impl StateFiles {
         }
     }
 
-    /// Saves the state of all translators as it is now.
-    pub(super) fn save(&self, dispatcher: &Dispatcher, now: Time) {
-        for channel in &self.channels {
-            let parts = |after| Ok(dispatcher.state(channel, after, PLACES_AT_THE_END, now));
-            if let Some(records) = self.save_parts(channel, parts) {
-                log::info!("channel {channel}: {records} sessions and held ports saved");
-            }
-        }
-    }
-
-    /// Saves the state of one translator, which `parts` gives from each place on. The file is replaced as a whole or not at all. Returns how
+    /// Saves the state of one translator, which `parts` gives part by part. The file is replaced as a whole or not at all. Returns how
     /// many records there are; that there is no file is logged, but for [`io::ErrorKind::Interrupted`].
     pub(super) fn save_parts(
         &self,
         channel: &str,
-        parts: impl FnMut(u64) -> io::Result<Option<Part>>,
+        parts: impl FnMut() -> io::Result<Option<Part>>,
     ) -> Option<u64> {
         let file = self.file(channel);
-        match save(&file, channel, parts) {
+        let saved = || -> io::Result<u64> {
+            let mut new = NewFile::new(file.clone(), channel);
+            new.add_all(parts)?;
+            new.finish()
+        };
+        match saved() {
             Ok(records) => Some(records),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
             Err(error) => {
-                log::error!(
-                    "channel {channel}: its state is not saved in {}: {error}",
-                    file.display()
-                );
+                tell_unsaved(channel, &file, &error);
                 None
             }
         }
     }
 }
 
+fn tell_unsaved(channel: &str, file: &Path, error: &io::Error) {
+    log::error!(
+        "channel {channel}: its state is not saved in {}: {error}",
+        file.display()
+    );
+}
+
+/// What was saved: read once, and taken up by every worker, each its own part of it.
+#[derive(Debug, Default)]
+pub(super) struct FormerState {
+    /// Name of the channel, what was saved, and the time since.
+    channels: Vec<(String, Saved<'static>, Duration)>,
+}
+
+impl FormerState {
+    /// Has the translators of a worker take up what is theirs. Says what came of it, by channel.
+    pub(super) fn restore(&self, dispatcher: &mut Dispatcher, now: Time) -> Vec<(String, Restored)> {
+        let taken_up = self.channels.iter().filter_map(|(channel, saved, stopped)| {
+            let restored = dispatcher.restore(channel, saved, *stopped, now)?;
+            Some((channel.clone(), restored))
+        });
+        taken_up.collect()
+    }
+
+    /// Tells what the workers took up.
+    pub(super) fn tell(&self, restored: impl Iterator<Item = (String, Restored)>) {
+        let mut sums: HashMap<String, Restored> = HashMap::new();
+        for (channel, restored) in restored {
+            sums.entry(channel).or_default().add(&restored);
+        }
+        for (channel, _, stopped) in &self.channels {
+            if let Some(restored) = sums.get(channel) {
+                log::info!(
+                    "channel {channel}: after {:.1} s: {restored}",
+                    stopped.as_secs_f64()
+                );
+            }
+        }
+    }
+}
+
+/// Saves the state of all translators in the end: every worker adds its own, and with the last one's the files are whole.
+#[derive(Clone)]
+pub(super) struct LastSave(Arc<Mutex<Saving>>);
+
+struct Saving {
+    /// Workers that have not added theirs.
+    left: usize,
+    /// A file for each translator; none where it failed.
+    files: Vec<(String, Option<NewFile>)>,
+}
+
+impl LastSave {
+    /// For so many workers.
+    pub(super) fn new(files: &StateFiles, workers: usize) -> Self {
+        let file = |channel: &String| {
+            let new = NewFile::new(files.file(channel), channel);
+            (channel.clone(), Some(new))
+        };
+        Self(Arc::new(Mutex::new(Saving {
+            left: workers,
+            files: files.channels.iter().map(file).collect(),
+        })))
+    }
+
+    /// Adds the state of a worker's translators as it is now.
+    pub(super) fn save(&self, dispatcher: &Dispatcher, now: Time) {
+        let saving = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        saving.left = saving.left.saturating_sub(1);
+        for (channel, open) in &mut saving.files {
+            let Some(mut file) = open.take() else { continue };
+            let mut after = Some(0);
+            let parts = || {
+                let part = after.and_then(|after| dispatcher.state(channel, after, PLACES_AT_THE_END, now));
+                after = part.as_ref().and_then(|part| part.next);
+                Ok(part)
+            };
+            let path = file.path.clone();
+            let added = file.add_all(parts);
+            let done = added.and_then(|()| match saving.left {
+                0 => file.finish().map(Some),
+                _ => {
+                    *open = Some(file);
+                    Ok(None)
+                }
+            });
+            match done {
+                Ok(Some(records)) => log::info!("channel {channel}: {records} sessions and held ports saved"),
+                Ok(None) => {}
+                Err(error) => tell_unsaved(channel, &path, &error),
+            }
+        }
+    }
+}
+
 /// `None` if there is no file.
-fn restore(
-    file: &Path,
-    channel: &str,
-    dispatcher: &mut Dispatcher,
-    now: Time,
-) -> Result<Option<(Restored, Duration)>, Refused> {
+fn read(file: &Path, channel: &str) -> Result<Option<(Saved<'static>, Duration)>, Refused> {
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -169,37 +250,60 @@ fn restore(
     };
     let saved = Saved::read(&bytes, channel)?;
     let stopped = saved.age(SystemTime::now());
-    let restored = dispatcher.restore(channel, &saved, stopped, now);
-    Ok(restored.map(|restored| (restored, stopped)))
+    Ok(Some((saved.into_owned(), stopped)))
 }
 
-fn save(
-    file: &Path,
-    channel: &str,
-    mut parts: impl FnMut(u64) -> io::Result<Option<Part>>,
-) -> io::Result<u64> {
-    let now = SystemTime::now();
-    let Some(mut part) = parts(0)? else { return Ok(0) };
-    let temporary = file.with_extension("nat-state.new");
-    let out = BufWriter::with_capacity(1 << 16, create(&temporary)?);
-    let mut writer = Writer::new(out, channel, part.basis, now)?;
-    loop {
-        writer.add(&part.records)?;
-        let Some(next) = part.next else { break };
-        match parts(next)? {
-            Some(following) => part = following,
-            None => break,
+/// A file that is being written, to take the place of the former one when it is whole.
+struct NewFile {
+    path: PathBuf,
+    channel: String,
+    /// From the first part on.
+    writer: Option<Writer<BufWriter<File>>>,
+}
+
+impl NewFile {
+    fn new(path: PathBuf, channel: &str) -> Self {
+        Self {
+            path,
+            channel: channel.to_owned(),
+            writer: None,
         }
     }
-    let (mut out, records) = writer.finish()?;
-    out.flush()?;
-    out.get_ref().sync_all()?;
-    fs::rename(&temporary, file)?;
-    // The new name lasts when the directory is written.
-    if let Some(directory) = file.parent() {
-        File::open(directory)?.sync_all()?;
+
+    fn temporary(&self) -> PathBuf {
+        self.path.with_extension("nat-state.new")
     }
-    Ok(records)
+
+    fn add_all(&mut self, mut parts: impl FnMut() -> io::Result<Option<Part>>) -> io::Result<()> {
+        while let Some(part) = parts()? {
+            let writer = match &mut self.writer {
+                Some(writer) => writer,
+                None => {
+                    let out = BufWriter::with_capacity(1 << 16, create(&self.temporary())?);
+                    let writer = Writer::new(out, &self.channel, part.basis, SystemTime::now())?;
+                    self.writer.insert(writer)
+                }
+            };
+            writer.add(&part.records)?;
+        }
+        Ok(())
+    }
+
+    /// Puts it in the place of the former one, if there is anything to be saved. Returns how many records it has.
+    fn finish(mut self) -> io::Result<u64> {
+        let Some(writer) = self.writer.take() else {
+            return Ok(0);
+        };
+        let (mut out, records) = writer.finish()?;
+        out.flush()?;
+        out.get_ref().sync_all()?;
+        fs::rename(self.temporary(), &self.path)?;
+        // The new name lasts when the directory is written.
+        if let Some(directory) = self.path.parent() {
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(records)
+    }
 }
 
 /// Makes a file for root alone, empty if it was there.

@@ -4,7 +4,7 @@ mod short;
 mod steps;
 
 use std::collections::VecDeque;
-
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::inspect::Inspector;
 use super::rules::RuleStore;
 use crate::control::report::{TraceSent, TracedPacket};
 use crate::control::{ControlError, Next, Trace, Watched};
-use crate::dispatch::{Fate, Novelty, Observation, RuleNumber, Sent, Unseen, Watch, WatchOptions, Watcher};
+use crate::dispatch::{Fate, Novelty, Observation, RuleNumber, Sent, Watch, WatchOptions, Watcher};
 use crate::interface::{InterfaceId, Interfaces};
 use crate::network::SharedNetwork;
 use crate::rules::text::rule_text;
@@ -85,30 +85,77 @@ impl Scene {
 type Tell = Box<dyn FnMut(&Scene, &Observation, &mut VecDeque<Value>) -> Result<(), ControlError> + Send>;
 
 /// How a stream tells that some more packets were not seen.
-type TellLoss = fn(&Scene, &Unseen, u64) -> Result<Next, ControlError>;
+type TellLoss = fn(&Scene, &[Watcher], u64) -> Result<Next, ControlError>;
 
-/// The packets that somebody watches.
+/// The packets that somebody watches, of all workers.
 pub(super) struct PacketStream {
-    watcher: Watcher,
+    watchers: Vec<Watcher>,
     scene: Scene,
     tell: Tell,
     tell_loss: TellLoss,
     waiting: VecDeque<Value>,
+    /// Packets that are still to be told.
+    left: u64,
+    rate: Rate,
     lost: u64,
     loss_told: Instant,
+}
+
+/// The packets of all workers together are no more in a second than were asked for.
+struct Rate {
+    per_second: u32,
+    second_began: Time,
+    in_second: u32,
+    beyond: u64,
+}
+
+impl Rate {
+    fn new(per_second: u32) -> Self {
+        Self {
+            per_second,
+            second_began: Time::ZERO,
+            in_second: 0,
+            beyond: 0,
+        }
+    }
+
+    fn takes(&mut self, time: Time) -> bool {
+        if time.since(self.second_began) >= Duration::from_secs(1) {
+            self.second_began = time;
+            self.in_second = 0;
+        }
+        let takes = self.in_second < self.per_second;
+        self.in_second += u32::from(takes);
+        self.beyond += u64::from(!takes);
+        takes
+    }
 }
 
 impl PacketStream {
     /// Packets that were not seen, and not told of yet.
     fn loss(&mut self, at_once: bool) -> Result<Option<Next>, ControlError> {
-        let lost = self.watcher.unseen.lost() + self.watcher.unseen.beyond_rate();
+        let watchers = self.watchers.iter();
+        let unseen = watchers.map(|watcher| watcher.unseen.lost() + watcher.unseen.beyond_rate());
+        let lost = unseen.sum::<u64>() + self.rate.beyond;
         let new = lost - self.lost;
         if new == 0 || !at_once && self.loss_told.elapsed() < TELL_LOSS {
             return Ok(None);
         }
         self.lost = lost;
         self.loss_told = Instant::now();
-        (self.tell_loss)(&self.scene, &self.watcher.unseen, new).map(Some)
+        (self.tell_loss)(&self.scene, &self.watchers, new).map(Some)
+    }
+
+    /// The packet that came first of those that are there.
+    fn pop(&mut self) -> Option<Arc<Observation>> {
+        let watchers = self.watchers.iter_mut();
+        let first = watchers
+            .filter_map(|watcher| {
+                let time = watcher.observations.peek().ok()?.time;
+                Some((time, watcher))
+            })
+            .min_by_key(|(time, _)| *time);
+        first?.1.observations.pop().ok()
     }
 }
 
@@ -123,12 +170,17 @@ impl Watched for PacketStream {
                 return Ok(loss);
             }
             // Looked at first: what was put there before the end is still taken.
-            let has_ended = self.watcher.observations.is_abandoned();
-            match self.watcher.observations.pop() {
-                Ok(seen) => (self.tell)(&self.scene, &seen, &mut self.waiting)?,
-                Err(_) if has_ended => return Ok(self.loss(true)?.unwrap_or(Next::Ended)),
-                Err(_) if Instant::now() >= deadline => return Ok(Next::Nothing),
-                Err(_) => std::thread::sleep(REST.min(deadline.saturating_duration_since(Instant::now()))),
+            let mut watchers = self.watchers.iter();
+            let has_ended = self.left == 0 || watchers.all(|watcher| watcher.observations.is_abandoned());
+            match self.pop().filter(|_| self.left > 0) {
+                Some(seen) if self.rate.takes(seen.time) => {
+                    self.left -= 1;
+                    (self.tell)(&self.scene, &seen, &mut self.waiting)?;
+                }
+                Some(_) => {}
+                None if has_ended => return Ok(self.loss(true)?.unwrap_or(Next::Ended)),
+                None if Instant::now() >= deadline => return Ok(Next::Nothing),
+                None => std::thread::sleep(REST.min(deadline.saturating_duration_since(Instant::now()))),
             }
         }
     }
@@ -136,14 +188,16 @@ impl Watched for PacketStream {
 
 impl Inspector {
     pub(super) fn trace(&self, trace: &Trace) -> Result<PacketStream, ControlError> {
-        let options = WatchOptions {
-            filter: self.packet_filter(&trace.filter)?,
-            with_answers: trace.with_answers,
-            only_drops: false,
-            snap_length: TRACED_LENGTH,
-            per_second: trace.per_second,
-            count: trace.count.unwrap_or(u64::MAX),
-            backlog: TRACE_BACKLOG,
+        let options = || {
+            Ok(WatchOptions {
+                filter: self.packet_filter(&trace.filter)?,
+                with_answers: trace.with_answers,
+                only_drops: false,
+                snap_length: TRACED_LENGTH,
+                per_second: trace.per_second,
+                count: trace.count.unwrap_or(u64::MAX),
+                backlog: TRACE_BACKLOG,
+            })
         };
         let tell = |scene: &Scene, seen: &Observation, events: &mut VecDeque<Value>| {
             events.push_back(serde_json::to_value(scene.traced(seen))?);
@@ -154,26 +208,33 @@ impl Inspector {
         })
     }
 
-    /// Begins to watch packets. `waiting` is told before them.
+    /// Begins to watch packets, of each worker with the same `options`. `waiting` is told before them.
     pub(super) fn packets(
         &self,
-        options: WatchOptions,
+        options: impl Fn() -> Result<WatchOptions, ControlError>,
         waiting: VecDeque<Value>,
         tell: Tell,
         tell_loss: TellLoss,
     ) -> Result<PacketStream, ControlError> {
-        let (watch, watcher) = Watch::new(options, self.interfaces().len());
-        let (channels, now) = self
-            .ask(|dispatcher, now| {
-                let now = (now, SystemTime::now());
-                dispatcher.watch(watch)?;
-                let channels = dispatcher.channels().iter();
-                let names = channels.map(|(name, channel, _)| (name.to_owned(), channel.kind()));
-                Ok((names.collect(), now))
-            })?
-            .map_err(|error: crate::dispatch::TooManyWatches| ControlError::new(error.to_string()))?;
+        let all = (0..self.team.len()).map(|_| options());
+        let all = all.collect::<Result<Vec<_>, _>>()?;
+        let (left, rate) = all.first().map_or((0, Rate::new(0)), |options| {
+            (options.count, Rate::new(options.per_second))
+        });
+        let watches = Watch::for_workers(all, self.interfaces().len());
+        let (watches, watchers): (Vec<_>, Vec<_>) = watches.into_iter().unzip();
+        for (worker, watch) in watches.into_iter().enumerate() {
+            // Those that have begun end with their other ends.
+            let begun = self.ask_one(worker, |dispatcher, _| dispatcher.watch(watch))?;
+            begun.map_err(|error| ControlError::new(error.to_string()))?;
+        }
+        let (channels, now) = self.ask(|dispatcher, now| {
+            let channels = dispatcher.channels().iter();
+            let names = channels.map(|(name, channel, _)| (name.to_owned(), channel.kind()));
+            (names.collect(), (now, SystemTime::now()))
+        })?;
         Ok(PacketStream {
-            watcher,
+            watchers,
             scene: Scene {
                 interfaces: self.interfaces().clone(),
                 channels,
@@ -184,6 +245,8 @@ impl Inspector {
             tell,
             tell_loss,
             waiting,
+            left,
+            rate,
             lost: 0,
             loss_told: Instant::now(),
         })

@@ -4,53 +4,61 @@ use std::any::Any;
 use std::fs;
 
 use super::inspect::Inspector;
+use super::team::name_of;
 use crate::control::ControlError;
 use crate::control::report::{WaitMode, Worker, WorkerState, Workers};
 use crate::port::afxdp::{AfXdpPort, QueueStatistics};
-use crate::worker::{MAILBOX, Waiting};
+use crate::worker::{MAILBOX, Statistics, Waiting};
 
 impl Inspector {
     pub(super) fn workers(&self) -> Result<Workers, ControlError> {
-        let (backlog, held) = self.ask(|dispatcher, _| {
+        let asked = self.ask_all(|dispatcher, _| {
             let queues = dispatcher.ports().iter().flat_map(|port| queues(port.as_ref()));
-            let sending = queues.map(|queue| queue.sending as u64).sum();
+            let sending: u64 = queues.map(|queue| queue.sending as u64).sum();
             (sending, dispatcher.totals().held)
         })?;
-        let seen = self.worker.statistics();
-        let scheduled = Scheduled::of(seen.thread);
-        let (wait, spin) = match seen.waiting {
-            Waiting::Sleep => (WaitMode::Interrupt, None),
-            Waiting::Spin(spin) => (WaitMode::Adaptive, Some(spin.as_secs_f64())),
-            Waiting::Never => (WaitMode::BusyPoll, None),
-        };
-        let worker = Worker {
-            name: "packets".to_owned(),
-            thread: seen.thread,
-            cpu: scheduled.cpu,
-            allowed_cpus: scheduled.allowed,
-            user_seconds: scheduled.user_seconds,
-            system_seconds: scheduled.system_seconds,
-            state: if seen.is_asleep {
-                WorkerState::Asleep
-            } else {
-                WorkerState::Running
-            },
-            wait,
-            spin_seconds: spin,
-            total: (&seen.total).into(),
-            last_second: (&seen.last_second).into(),
-            ticks: seen.ticks,
-            last_tick_seconds: seen.last_tick.as_secs_f64(),
-            longest_tick_seconds: seen.longest_tick.as_secs_f64(),
-            questions_waiting: seen.waiting_questions,
-            questions_capacity: MAILBOX as u64,
-            questions_answered: seen.answered,
-            transmit_backlog: backlog,
-            held_packets: held,
-        };
+        let workers = self.team.handles().iter().zip(asked).enumerate();
+        let workers = workers.map(|(worker, (handle, (backlog, held)))| {
+            let name = name_of(worker, self.team.len());
+            describe(name, &handle.statistics(), backlog, held)
+        });
         Ok(Workers {
-            workers: vec![worker],
+            workers: workers.collect(),
         })
+    }
+}
+
+fn describe(name: String, seen: &Statistics, backlog: u64, held: u64) -> Worker {
+    let scheduled = Scheduled::of(seen.thread);
+    let (wait, spin) = match seen.waiting {
+        Waiting::Sleep => (WaitMode::Interrupt, None),
+        Waiting::Spin(spin) => (WaitMode::Adaptive, Some(spin.as_secs_f64())),
+        Waiting::Never => (WaitMode::BusyPoll, None),
+    };
+    Worker {
+        name,
+        thread: seen.thread,
+        cpu: scheduled.cpu,
+        allowed_cpus: scheduled.allowed,
+        user_seconds: scheduled.user_seconds,
+        system_seconds: scheduled.system_seconds,
+        state: if seen.is_asleep {
+            WorkerState::Asleep
+        } else {
+            WorkerState::Running
+        },
+        wait,
+        spin_seconds: spin,
+        total: (&seen.total).into(),
+        last_second: (&seen.last_second).into(),
+        ticks: seen.ticks,
+        last_tick_seconds: seen.last_tick.as_secs_f64(),
+        longest_tick_seconds: seen.longest_tick.as_secs_f64(),
+        questions_waiting: seen.waiting_questions,
+        questions_capacity: MAILBOX as u64,
+        questions_answered: seen.answered,
+        transmit_backlog: backlog,
+        held_packets: held,
     }
 }
 

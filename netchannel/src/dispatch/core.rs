@@ -64,6 +64,24 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Adds those of another worker.
+    pub fn add(&mut self, more: &Self) {
+        let Self {
+            received,
+            originated,
+            transmitted,
+            passed,
+            dropped,
+            held,
+        } = self;
+        *received += more.received;
+        *originated += more.originated;
+        *transmitted += more.transmitted;
+        *passed += more.passed;
+        dropped.add(&more.dropped);
+        *held += more.held;
+    }
+
     /// Packets that a channel consumed: it took them and did not send, pass, drop or keep them.
     pub fn consumed(&self) -> u64 {
         let gone = self.transmitted + self.passed + self.dropped.total() + self.held + self.handed_on;

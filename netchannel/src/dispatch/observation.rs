@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
@@ -212,7 +212,7 @@ pub struct Watch {
     options: WatchOptions,
     ring: Producer<Arc<Observation>>,
     unseen: Arc<Unseen>,
-    answers: HashSet<Endpoints>,
+    answers: Answers,
     second_began: Time,
     in_second: u32,
     left: u64,
@@ -225,6 +225,16 @@ pub struct Watcher {
     pub observations: Consumer<Arc<Observation>>,
     /// What was not.
     pub unseen: Arc<Unseen>,
+}
+
+/// The answers that a watch expects, which may come to any of its workers. Only watched packets meet the lock.
+#[derive(Clone, Debug, Default)]
+struct Answers(Arc<Mutex<HashSet<Endpoints>>>);
+
+impl Answers {
+    fn expected(&self) -> MutexGuard<'_, HashSet<Endpoints>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Source, destination, their ports and the protocol.
@@ -249,6 +259,20 @@ fn turned((source, destination, source_port, destination_port, protocol): Endpoi
 impl Watch {
     /// Both ends of a watch, for a worker with so many interfaces.
     pub fn new(options: WatchOptions, interfaces: usize) -> (Self, Watcher) {
+        Self::beside(options, interfaces, Answers::default())
+    }
+
+    /// The same for several workers, with the options of each: they see the answers to each other's packets.
+    pub fn for_workers(
+        options: impl IntoIterator<Item = WatchOptions>,
+        interfaces: usize,
+    ) -> Vec<(Self, Watcher)> {
+        let answers = Answers::default();
+        let watch = |options| Self::beside(options, interfaces, answers.clone());
+        options.into_iter().map(watch).collect()
+    }
+
+    fn beside(options: WatchOptions, interfaces: usize, answers: Answers) -> (Self, Watcher) {
         let (ring, observations) = RingBuffer::new(options.backlog);
         let unseen = Arc::new(Unseen {
             beyond_rate: AtomicU64::new(0),
@@ -263,7 +287,7 @@ impl Watch {
             options,
             ring,
             unseen,
-            answers: HashSet::new(),
+            answers,
             second_began: Time::ZERO,
             in_second: 0,
         };
@@ -279,7 +303,8 @@ impl Watch {
                     headers,
                     interface,
                 };
-                self.options.filter.takes(&arrival) || self.answers.contains(&endpoints(headers))
+                self.options.filter.takes(&arrival)
+                    || self.options.with_answers && self.answers.expected().contains(&endpoints(headers))
             }
             _ => self.options.filter.takes_all,
         };
@@ -319,9 +344,10 @@ impl Watch {
             return;
         }
         let left = observation.sent.iter().filter_map(|sent| sent.headers.as_ref());
+        let mut expected = self.answers.expected();
         for headers in left {
-            if self.answers.len() < MAX_FOLLOWED {
-                self.answers.insert(turned(endpoints(headers)));
+            if expected.len() < MAX_FOLLOWED {
+                expected.insert(turned(endpoints(headers)));
             }
         }
     }

@@ -43,7 +43,7 @@ impl RuleCounters {
     }
 
     /// Sums wrap: a count may have been [taken off](Self::take_off) before it is added.
-    pub(super) fn add(&mut self, more: &Self) {
+    pub(crate) fn add(&mut self, more: &Self) {
         self.packets = self.packets.wrapping_add(more.packets);
         self.bytes = self.bytes.wrapping_add(more.bytes);
         self.flows = self.flows.wrapping_add(more.flows);

@@ -1,4 +1,4 @@
-//! The log of what translators do: who had which external address and port, when. The packet thread puts records into a ring for each
+//! The log of what translators do: who had which external address and port, when. Each packet thread puts records into a ring for each
 //! translator ([`nat::recording`]); a thread of its own takes them out, and writes them as lines of JSON or
 //! exports them by IPFIX, or both. When it does not keep up, records are lost and counted, and packets never wait.
 //!
@@ -42,7 +42,7 @@ use watch::{Flows, publish};
 
 /// How long the thread sleeps when there is nothing to write.
 const REST: Duration = Duration::from_millis(20);
-/// Records of one translator that are taken at a time.
+/// Records of one translator and worker that are taken at a time.
 const AT_ONCE: usize = 4096;
 /// Records of a translator without a log, or of flows, that wait for those who watch.
 const WATCHED: usize = 16_384;
@@ -77,7 +77,7 @@ pub enum LogError {
     Thread(std::io::Error),
 }
 
-/// What the translators of a configuration record into, by the names of their channels.
+/// What a worker's translators record into, by the names of their channels.
 #[derive(Default)]
 pub struct Recorders {
     channels: HashMap<String, Recorder>,
@@ -123,14 +123,20 @@ struct Control {
 }
 
 impl EventLog {
-    /// Opens all logs of a configuration and starts the thread, which publishes in `events`, too. Times of records are those of `clock`.
+    /// Opens all logs of a configuration and starts the thread, which publishes in `events`, too. Times of records are those of `clock`. There
+    /// are recorders for each of so many workers.
     ///
     /// # Errors
     /// If a file or socket can't be opened.
-    pub fn start(config: &Config, clock: Clock, events: &Events) -> Result<(Self, Recorders), LogError> {
-        let mut recorders = Recorders::none();
+    pub fn start(
+        config: &Config,
+        workers: usize,
+        clock: Clock,
+        events: &Events,
+    ) -> Result<(Self, Vec<Recorders>), LogError> {
+        let mut recorders: Vec<Recorders> = (0..workers).map(|_| Recorders::none()).collect();
         let mut logs = Vec::new();
-        let mut buffers = vec![buffer::<FlowRecord>("flows", WATCHED)];
+        let mut buffers = vec![buffer::<FlowRecord>("flows", workers * WATCHED)];
         let started = SystemTime::now();
         for (number, channel) in config.channels.iter().enumerate() {
             let ChannelKind::Nat(settings) = &channel.kind else {
@@ -139,21 +145,28 @@ impl EventLog {
             let log = settings.log.as_ref();
             let selection = log.map_or(Selection::NONE, |log| log.selection);
             let records = log.map_or(WATCHED, |log| log.buffer as usize);
-            let (recorder, recording) = nat::recording(selection, records);
-            buffers.push(buffer::<Record>(&channel.name, records));
-            let recorder = recorder.watched(events.wanted());
-            recorders.channels.insert(channel.name.clone(), recorder);
+            buffers.push(buffer::<Record>(&channel.name, workers * records));
+            let recordings = recorders.iter_mut().map(|recorders| {
+                let (recorder, recording) = nat::recording(selection, records);
+                let recorder = recorder.watched(events.wanted());
+                recorders.channels.insert(channel.name.clone(), recorder);
+                recording
+            });
+            let recordings = recordings.collect();
             logs.push(ChannelLog::open(
                 &channel.name,
                 number as u32 + 1,
                 log,
-                (selection, recording),
+                (selection, recordings),
                 started,
             )?);
         }
-        let (recorder, recording) = flow_recording(events.wanted(), WATCHED);
-        recorders.flows = Some(recorder);
-        let flows = Flows::new(config, recording);
+        let recordings = recorders.iter_mut().map(|recorders| {
+            let (recorder, recording) = flow_recording(events.wanted(), WATCHED);
+            recorders.flows = Some(recorder);
+            recording
+        });
+        let flows = Flows::new(config, recordings.collect());
         let has_logs = logs.iter().any(ChannelLog::is_written);
         let control = Arc::new(Control::default());
         let thread = thread::Builder::new().name("event log".to_owned()).spawn({
@@ -264,7 +277,8 @@ struct ChannelLog {
     channel: String,
     /// What the log asks for; more may be recorded for those who watch.
     selection: Selection,
-    recording: Recording,
+    /// One for each worker.
+    recordings: Vec<Recording>,
     /// Records that were reported as lost.
     lost: u64,
     lines: Option<LineFile>,
@@ -276,7 +290,7 @@ impl ChannelLog {
         channel: &str,
         instance: u32,
         settings: Option<&NatLog>,
-        (selection, recording): (Selection, Recording),
+        (selection, recordings): (Selection, Vec<Recording>),
         now: SystemTime,
     ) -> Result<Self, LogError> {
         let lines = settings.and_then(|log| log.file.as_ref()).map(|file| {
@@ -296,7 +310,7 @@ impl ChannelLog {
         Ok(Self {
             channel: channel.to_owned(),
             selection,
-            recording,
+            recordings,
             lost: 0,
             lines: lines.transpose()?,
             exporter: exporter.transpose()?,
@@ -314,9 +328,11 @@ impl ChannelLog {
         if let Some(exporter) = &mut self.exporter {
             exporter.tick(now.time, now.wall);
         }
-        while taken < AT_ONCE
-            && let Some(Record { time, event }) = self.recording.next()
-        {
+        let records = self
+            .recordings
+            .iter_mut()
+            .flat_map(|recording| std::iter::from_fn(|| recording.next()).take(AT_ONCE));
+        for Record { time, event } in records {
             taken += 1;
             let time = now.wall_time_of(time);
             publish(events, &self.channel, time, &event);
@@ -330,7 +346,7 @@ impl ChannelLog {
                 exporter.export(time, &event, now.wall);
             }
         }
-        let lost = self.recording.lost();
+        let lost = self.recordings.iter().map(Recording::lost).sum();
         if lost > self.lost {
             events.lose(Kind::Mappings, lost - self.lost);
             if let Some(lines) = &mut self.lines {

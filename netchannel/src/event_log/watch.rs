@@ -19,7 +19,8 @@ pub(super) fn publish(events: &Events, channel: &str, time: SystemTime, event: &
 
 /// Publishes flows that open and close.
 pub(super) struct Flows {
-    recording: FlowRecording,
+    /// One for each worker.
+    recordings: Vec<FlowRecording>,
     /// Records that were reported as lost.
     lost: u64,
     interfaces: Vec<String>,
@@ -27,11 +28,11 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    pub(super) fn new(config: &Config, recording: FlowRecording) -> Self {
+    pub(super) fn new(config: &Config, recordings: Vec<FlowRecording>) -> Self {
         let channels = config.channels.iter().map(|channel| channel.name.as_str());
         let interfaces = config.interfaces.iter();
         Self {
-            recording,
+            recordings,
             lost: 0,
             interfaces: interfaces.map(|interface| interface.name.clone()).collect(),
             channels: RESERVED_CHANNELS
@@ -45,17 +46,19 @@ impl Flows {
     /// Publishes what there is, and returns how many records that were.
     pub(super) fn work(&mut self, now: Now, events: &Events) -> usize {
         let mut taken = 0;
-        while taken < AT_ONCE
-            && let Some(record) = self.recording.next()
-        {
-            taken += 1;
-            events.publish_at(
-                Kind::Flows,
-                || now.wall_time_of(record.time),
-                || self.event(&record),
-            );
+        let mut recordings = std::mem::take(&mut self.recordings);
+        for recording in &mut recordings {
+            for record in std::iter::from_fn(|| recording.next()).take(AT_ONCE) {
+                taken += 1;
+                events.publish_at(
+                    Kind::Flows,
+                    || now.wall_time_of(record.time),
+                    || self.event(&record),
+                );
+            }
         }
-        let lost = self.recording.lost();
+        let lost = recordings.iter().map(FlowRecording::lost).sum();
+        self.recordings = recordings;
         events.lose(Kind::Flows, lost - self.lost);
         self.lost = lost;
         taken

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -19,9 +20,18 @@ use crate::rules::PortRange;
 /// Makes a channel. It is called on the thread that owns the channel then.
 pub type Factory = Box<dyn FnOnce() -> Box<dyn Netchannel> + Send>;
 
+/// Makes the channel of each worker.
+type FactoryOfEach = Arc<dyn Fn(usize) -> Box<dyn Netchannel> + Send + Sync>;
+
+/// How a program brings a channel.
+enum Brought {
+    Once(Factory),
+    ForEach(FactoryOfEach),
+}
+
 /// Channels that a program brings itself, by the names that the configuration has for them.
 #[derive(Default)]
-pub struct CustomChannels(HashMap<String, Factory>);
+pub struct CustomChannels(HashMap<String, Brought>);
 
 impl CustomChannels {
     /// None.
@@ -29,15 +39,46 @@ impl CustomChannels {
         Self::default()
     }
 
-    /// Has `factory` make the channel that the configuration calls `name`, of type "custom".
+    /// Has `factory` make the channel that the configuration calls `name`, of type "custom". It is made once, so that there can be no more
+    /// than one worker.
     pub fn add<C: Netchannel + 'static>(
         &mut self,
         name: &str,
         factory: impl FnOnce() -> C + Send + 'static,
     ) -> &mut Self {
-        self.0
-            .insert(name.to_owned(), Box::new(move || Box::new(factory())));
+        let factory: Factory = Box::new(move || Box::new(factory()));
+        self.0.insert(name.to_owned(), Brought::Once(factory));
         self
+    }
+
+    /// As [`add`](Self::add), for any number of workers: each has a channel of its own, which `factory` makes on its thread, told the worker's
+    /// number, from 0. Packets of one direction of a flow come to one of them, those of the other direction perhaps to another.
+    pub fn add_for_each<C: Netchannel + 'static>(
+        &mut self,
+        name: &str,
+        factory: impl Fn(usize) -> C + Send + Sync + 'static,
+    ) -> &mut Self {
+        let factory: FactoryOfEach = Arc::new(move |worker| Box::new(factory(worker)));
+        self.0.insert(name.to_owned(), Brought::ForEach(factory));
+        self
+    }
+
+    /// The channel of one of so many workers.
+    fn take(&mut self, name: &str, worker: usize, workers: usize) -> Result<Factory, SetupError> {
+        let channel = || name.to_owned();
+        match self.0.remove(name) {
+            None => Err(SetupError::NoCustomChannel { channel: channel() }),
+            Some(Brought::Once(_)) if workers > 1 => Err(SetupError::OneCustomChannel {
+                channel: channel(),
+                workers,
+            }),
+            Some(Brought::Once(factory)) => Ok(factory),
+            Some(Brought::ForEach(factory)) => {
+                let of_worker = Arc::clone(&factory);
+                self.0.insert(channel(), Brought::ForEach(factory));
+                Ok(Box::new(move || of_worker(worker)))
+            }
+        }
     }
 }
 
@@ -113,7 +154,64 @@ pub fn channels(
     config: &Config,
     links: &Links,
     mut custom: CustomChannels,
+    recorders: Recorders,
+) -> Result<ChannelPlan, SetupError> {
+    let drafts = drafts(config, links);
+    plan(config, &drafts, &mut custom, recorders, (0, 1))
+}
+
+/// As [`channels`], for several workers: a plan for each, which records into its own `recorders`.
+///
+/// # Errors
+/// As [`channels`]; and if a custom channel is brought once only.
+pub fn channels_of_workers(
+    config: &Config,
+    links: &Links,
+    mut custom: CustomChannels,
+    recorders: Vec<Recorders>,
+) -> Result<Vec<ChannelPlan>, SetupError> {
+    let drafts = drafts(config, links);
+    let workers = recorders.len();
+    let recorders = recorders.into_iter().enumerate();
+    let plans =
+        recorders.map(|(worker, recorders)| plan(config, &drafts, &mut custom, recorders, (worker, workers)));
+    plans.collect()
+}
+
+/// A channel of the configuration, of which each worker will have one.
+enum Draft {
+    Forward,
+    Custom,
+    Translator(Box<NatSettings>, Vec<Claim>),
+}
+
+fn drafts(config: &Config, links: &Links) -> Vec<Draft> {
+    // `drop` and `pass` have the first two numbers.
+    let channels = config.channels.iter().zip((2..).map(ChannelId));
+    let draft = |(channel, id): (&config::Channel, ChannelId)| match &channel.kind {
+        ChannelKind::Forward => Draft::Forward,
+        ChannelKind::Custom => Draft::Custom,
+        ChannelKind::Nat(settings) => {
+            let claims = claims(id, &channel.name, settings, config, links);
+            warn_of_inside(config, links, &claims);
+            let external: Vec<_> = claims.iter().map(|claim| claim.addresses.clone()).collect();
+            let forwards = forwards(settings, &external);
+            let claims = with_static(claims, settings, &forwards);
+            let mut settings = nat_settings(settings, external, forwards);
+            settings.rule_filtering = rule_filtering(config, &channel.name);
+            Draft::Translator(Box::new(settings), claims)
+        }
+    };
+    channels.map(draft).collect()
+}
+
+/// The plan of one of several workers.
+fn plan(
+    config: &Config,
+    drafts: &[Draft],
+    custom: &mut CustomChannels,
     mut recorders: Recorders,
+    (worker, workers): (usize, usize),
 ) -> Result<ChannelPlan, SetupError> {
     let mut plan = ChannelPlan {
         channels: Vec::new(),
@@ -123,33 +221,26 @@ pub fn channels(
         .push(("drop".to_owned(), Planned::Other(Box::new(|| Box::new(Drop)))));
     plan.channels
         .push(("pass".to_owned(), Planned::Other(Box::new(|| Box::new(Pass)))));
-    for channel in &config.channels {
-        let planned = match &channel.kind {
-            ChannelKind::Forward => Planned::Other(Box::new(|| Box::new(Forward))),
-            ChannelKind::Custom => {
-                let missing = || SetupError::NoCustomChannel {
-                    channel: channel.name.clone(),
-                };
-                Planned::Other(custom.0.remove(&channel.name).ok_or_else(missing)?)
-            }
-            ChannelKind::Nat(settings) => {
-                let id = ChannelId(plan.channels.len() as u16);
-                let claims = claims(id, &channel.name, settings, config, links);
-                warn_of_inside(config, links, &claims);
-                let external: Vec<_> = claims.iter().map(|claim| claim.addresses.clone()).collect();
-                let forwards = forwards(settings, &external);
-                let claims = with_static(claims, settings, &forwards);
+    for (channel, draft) in config.channels.iter().zip(drafts) {
+        let planned = match draft {
+            Draft::Forward => Planned::Other(Box::new(|| Box::new(Forward))),
+            Draft::Custom => Planned::Other(custom.take(&channel.name, worker, workers)?),
+            Draft::Translator(settings, claims) => {
                 let refused = |source| SetupError::Nat {
                     channel: channel.name.clone(),
                     source,
                 };
-                let mut settings = nat_settings(settings, external, forwards);
-                settings.rule_filtering = rule_filtering(config, &channel.name);
-                let mut nat = PreparedNat::new(settings).map_err(refused)?;
+                if workers > 1 {
+                    return Err(SetupError::SharedNat {
+                        channel: channel.name.clone(),
+                        workers,
+                    });
+                }
+                let mut nat = PreparedNat::new((**settings).clone()).map_err(refused)?;
                 if let Some(recorder) = recorders.take(&channel.name) {
                     nat.record(recorder);
                 }
-                plan.claims.extend(claims);
+                plan.claims.extend(claims.iter().cloned());
                 Planned::Translator(Box::new(nat))
             }
         };

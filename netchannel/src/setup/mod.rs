@@ -9,7 +9,9 @@ mod moves;
 mod rules;
 
 pub(crate) use channels::numbered_claims;
-pub use channels::{ChannelPlan, Claim, CustomChannels, Factory, channels, port_schemes};
+pub use channels::{
+    ChannelPlan, Claim, CustomChannels, Factory, channels, channels_of_workers, port_schemes,
+};
 pub use filter::packet_filter;
 pub use interest::interest;
 pub use layout::{Device, Layout, layout};
@@ -69,6 +71,27 @@ pub enum SetupError {
     NoCustomChannel {
         /// The channel.
         channel: String,
+    },
+    /// A channel of type "custom" that the program can bring once only.
+    #[error(
+        "this program brings channel `{channel}` for one worker, and there are {workers}; set `count = 1` in [workers], or bring it by \
+         `CustomChannels::add_for_each`"
+    )]
+    OneCustomChannel {
+        /// The channel.
+        channel: String,
+        /// How many workers there are.
+        workers: usize,
+    },
+    /// Translators can't be shared by several workers.
+    #[error(
+        "channel `{channel}` translates, which takes one worker, and there are {workers}; set `count = 1` in [workers]"
+    )]
+    SharedNat {
+        /// The channel.
+        channel: String,
+        /// How many workers there are.
+        workers: usize,
     },
     /// A translator refuses its settings.
     #[error("channel `{channel}`: {source}")]

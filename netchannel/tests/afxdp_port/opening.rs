@@ -80,7 +80,7 @@ fn interfaces_and_queues_that_do_not_exist_are_named() {
         }
         let umem = Umem::new(&small()).unwrap();
         let queues = PortOptions {
-            queues: 2..5,
+            queues: (2..5).collect(),
             ..port_on("inner", 1)
         };
         let error = AfXdpPort::open(&umem, &queues).unwrap_err();

@@ -106,7 +106,7 @@ fn all_queues_are_read_in_turn() {
         // One port for each queue at the other end: what it sends arrives at the queue of the same number.
         let singles: Vec<_> = (0..QUEUES)
             .map(|queue| PortOptions {
-                queues: queue..queue + 1,
+                queues: vec![queue],
                 ..port_on("outer", 1)
             })
             .collect();

@@ -1,8 +1,9 @@
 //! How rules get into force: checked and numbered, to the XDP program and the worker, and written down.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -11,7 +12,7 @@ use super::{Changed, Changing, Placed, RuleStore, RulesError};
 use crate::daemon::PATIENCE;
 use crate::dispatch::{BoxId, Dispatcher, OwnedBox, RuleNumber, RuleSet, RuleSetBuilder};
 use crate::rules::{self, Fault, MAX_TOTAL_BOXES, Rule, RuleList};
-use crate::setup::SetupError;
+use crate::setup::{RuleCompiler, SetupError};
 use crate::worker::Unanswered;
 use crate::xdp::XdpError;
 
@@ -35,6 +36,29 @@ pub(super) struct Next {
     pub(super) gone: Vec<RuleNumber>,
     /// Rules that were not there before.
     pub(super) added: usize,
+}
+
+/// Why rules did not change.
+pub(super) struct Unchanged {
+    pub(super) error: RulesError,
+    /// If a worker had the new rules for a moment: the generations of all workers' flow tables since which nobody has them.
+    generations: Option<Vec<u32>>,
+}
+
+impl<E: Into<RulesError>> From<E> for Unchanged {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            generations: None,
+        }
+    }
+}
+
+/// Frees rule sets. That takes its time, for which nobody is to wait. Without a thread, they are freed here.
+fn free(former: Vec<Option<RuleSet>>) {
+    let _ = std::thread::Builder::new()
+        .name("rules-free".into())
+        .spawn(move || drop(former));
 }
 
 impl RuleStore {
@@ -83,24 +107,37 @@ impl RuleStore {
         source: &str,
         start: Instant,
     ) -> Result<Changed, RulesError> {
-        let outcome = self.compile(changing, &next).and_then(|(rule_set, placed)| {
+        let rules = || {
+            let rules = next.rules.iter().map(|rule| &**rule);
+            next.numbers.iter().copied().zip(rules)
+        };
+        let compiled = self.compile(&changing.compiler, rules);
+        let outcome = compiled.map_err(Unchanged::from).and_then(|(rule_sets, placed)| {
             self.prepare(changing, &next)?;
-            Ok((self.swap(rule_set)?, placed))
+            Ok((self.swap(rule_sets)?, placed))
         });
         match outcome {
-            Ok((generation, placed)) => {
-                changing.placed = Placed::from(placed);
-                Ok(self.finish(changing, next, generation, source, start))
+            Ok((generations, placed)) => {
+                changing.placed = placed;
+                Ok(self.finish(changing, next, generations, source, start))
             }
-            Err(error) => Err(self.retreat(changing, &next, error)),
+            Err(unchanged) => Err(self.retreat(changing, &next, unchanged)),
         }
     }
 
-    fn compile(&self, changing: &Changing, next: &Next) -> Result<(RuleSet, Vec<OwnedBox>), RulesError> {
-        let rules = next.rules.iter().map(|rule| &**rule);
-        Ok(changing
-            .compiler
-            .compile(next.numbers.iter().copied().zip(rules))?)
+    /// A rule set of the same rules for each worker, and where the boxes of each rule are in it.
+    pub(super) fn compile<'r, I: Iterator<Item = (RuleNumber, &'r Rule)>>(
+        &self,
+        compiler: &RuleCompiler,
+        rules: impl Fn() -> I,
+    ) -> Result<(Vec<RuleSet>, Vec<Placed>), RulesError> {
+        let mut all = (Vec::new(), Vec::new());
+        for _ in 0..self.0.team.len() {
+            let (rule_set, placed) = compiler.compile(rules())?;
+            all.0.push(rule_set);
+            all.1.push(Placed::from(placed));
+        }
+        Ok(all)
     }
 
     /// What must be so before the worker has the rules.
@@ -115,9 +152,21 @@ impl RuleStore {
     }
 
     /// The rules in force stay.
-    pub(super) fn retreat(&self, changing: &mut Changing, next: &Next, error: RulesError) -> RulesError {
+    pub(super) fn retreat(&self, changing: &mut Changing, next: &Next, unchanged: Unchanged) -> RulesError {
+        let Unchanged { error, generations } = unchanged;
         let running = self.running();
-        changing.numbers.give_back(&next.numbers, &running.numbers);
+        match generations {
+            None => changing.numbers.give_back(&next.numbers, &running.numbers),
+            // A worker had the rules for a moment, and has flows that they decided.
+            Some(generations) => {
+                let kept: HashSet<&RuleNumber> = running.numbers.iter().collect();
+                let new = next.numbers.iter().filter(|number| !kept.contains(number));
+                changing.numbers.retire(new.copied().collect(), generations);
+                if let Err(error) = changing.handover.forget_flows() {
+                    log::warn!("flows that were left to the kernel stay there: {error}");
+                }
+            }
+        }
         // The XDP program may have been told already.
         if let Err(error) = self.announce_rules(changing, &running.rules) {
             log::error!("the XDP program does not know what the rules in force need: {error}");
@@ -125,12 +174,12 @@ impl RuleStore {
         error
     }
 
-    /// The worker has the rules, since this generation of its flow table.
+    /// The workers have the rules, since these generations of their flow tables.
     pub(super) fn finish(
         &self,
         changing: &mut Changing,
         next: Next,
-        generation: u32,
+        generations: Vec<u32>,
         source: &str,
         start: Instant,
     ) -> Changed {
@@ -147,7 +196,7 @@ impl RuleStore {
             took: start.elapsed(),
             confirm_within: None,
         };
-        changing.numbers.retire(next.gone, generation);
+        changing.numbers.retire(next.gone, generations);
         let now = Arc::new(Running {
             rules: next.rules,
             numbers: next.numbers,
@@ -168,54 +217,155 @@ impl RuleStore {
         changed
     }
 
-    /// Has the worker take a rule set. Returns the generation of the flow table that begins with it.
-    pub(super) fn swap(&self, rule_set: RuleSet) -> Result<u32, RulesError> {
-        let mut rule_set = Some(rule_set);
-        let swapped = self.settle(move |dispatcher| {
-            let former = rule_set.take().map(|rules| dispatcher.set_rules(rules));
-            (former, dispatcher.flows().generation())
-        })?;
-        let (former, generation) = swapped;
-        // It takes its time to be freed, for which nobody is to wait. Without a thread, it is freed here.
-        let _ = std::thread::Builder::new()
-            .name("rules-free".into())
-            .spawn(move || drop(former));
-        Ok(generation)
-    }
-
-    /// Has the worker add boxes to its rule set and take others out. Returns the generation that begins with it, and where the new ones are.
-    pub(super) fn change_boxes(
-        &self,
-        add: RuleSetBuilder,
-        remove: Vec<BoxId>,
-    ) -> Result<(u32, Vec<OwnedBox>), RulesError> {
-        let changed = self.settle(move |dispatcher| {
-            let placed = dispatcher.change_rules(add, &remove)?;
-            Ok((dispatcher.flows().generation(), placed))
-        })?;
-        Ok(changed.map_err(SetupError::Rules)?)
-    }
-
-    /// Has the worker do something that it either does in time or not at all.
-    fn settle<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut Dispatcher) -> T + Send + 'static,
-    ) -> Result<T, RulesError> {
-        let is_settled = Arc::new(AtomicBool::new(false));
-        let settled = Arc::clone(&is_settled);
-        let (done, outcome) = std::sync::mpsc::sync_channel(1);
-        let asked = self.0.worker.ask(PATIENCE, move |dispatcher, _| {
-            // Too late: it was said that nothing changes.
-            if !settled.swap(true, Ordering::SeqCst) {
-                // Whoever asked waits for it.
-                let _ = done.send(change(dispatcher));
+    /// Has each worker take its rule set. Returns the generations of their flow tables that begin with it.
+    pub(super) fn swap(&self, rule_sets: Vec<RuleSet>) -> Result<Vec<u32>, Unchanged> {
+        let changes = rule_sets.into_iter().map(|rules| {
+            move |dispatcher: &mut Dispatcher| {
+                let former = dispatcher.set_rules(rules);
+                (former, dispatcher.flows().generation())
             }
         });
-        match asked {
-            Err(error) if !is_settled.swap(true, Ordering::SeqCst) => Err(error.into()),
-            // At the last moment, perhaps: then it is being done now.
-            _ => Ok(outcome.recv_timeout(PATIENCE).map_err(|_| Unanswered::Stopped)?),
+        let outcomes = self.settle(changes);
+        let (mut all_former, mut generations) = (Vec::new(), Vec::new());
+        let mut failed = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok((former, generation)) => {
+                    all_former.push(Some(former));
+                    generations.push(generation);
+                }
+                Err(error) => {
+                    all_former.push(None);
+                    generations.push(0);
+                    failed = Some(error);
+                }
+            }
         }
+        let Some(error) = failed else {
+            free(all_former);
+            return Ok(generations);
+        };
+        Err(self.put_back(all_former, generations, error.into()))
+    }
+
+    /// Some workers have rules that not all could be given: they take back those that they had.
+    fn put_back(
+        &self,
+        former: Vec<Option<RuleSet>>,
+        mut generations: Vec<u32>,
+        error: RulesError,
+    ) -> Unchanged {
+        let mut were_changed = false;
+        for ((former, generation), handle) in former
+            .into_iter()
+            .zip(&mut generations)
+            .zip(self.0.team.handles())
+        {
+            let Some(former) = former else { continue };
+            were_changed = true;
+            // One that is late takes them all the same.
+            let back = handle.begin(move |dispatcher, _| {
+                let new = dispatcher.set_rules(former);
+                (new, dispatcher.flows().generation())
+            });
+            match back.and_then(|back| back.wait(PATIENCE)) {
+                Ok((new, since)) => {
+                    *generation = since;
+                    free(vec![Some(new)]);
+                }
+                Err(error) => {
+                    *generation = generation.wrapping_add(1);
+                    log::error!("a worker has not taken the former rules back yet: {error}");
+                }
+            }
+        }
+        Unchanged {
+            error,
+            generations: were_changed.then_some(generations),
+        }
+    }
+
+    /// Has each worker add boxes to its rule set, `add` for each, and take others out. Returns the generations that begin with it, and where
+    /// the new ones are.
+    pub(super) fn change_boxes(
+        &self,
+        changing: &mut Changing,
+        add: Vec<RuleSetBuilder>,
+        remove: Vec<Vec<BoxId>>,
+    ) -> Result<(Vec<u32>, Vec<Vec<OwnedBox>>), Unchanged> {
+        let changes = add.into_iter().zip(remove).map(|(add, remove)| {
+            move |dispatcher: &mut Dispatcher| {
+                let placed = dispatcher.change_rules(add, &remove)?;
+                Ok((dispatcher.flows().generation(), placed))
+            }
+        });
+        let outcomes = self.settle(changes);
+        let outcomes = outcomes.into_iter().map(|outcome| {
+            let settled = outcome.map_err(RulesError::from)?;
+            settled.map_err(|error| SetupError::Rules(error).into())
+        });
+        let outcomes: Vec<Result<_, RulesError>> = outcomes.collect();
+        if outcomes.iter().all(Result::is_ok) {
+            return Ok(outcomes.into_iter().flatten().unzip());
+        }
+        let changed: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+        let generations = outcomes
+            .iter()
+            .map(|outcome| outcome.as_ref().map_or(0, |(generation, _)| *generation));
+        let generations = generations.collect();
+        let Some(error) = outcomes.into_iter().find_map(Result::err) else {
+            unreachable!("one of them failed");
+        };
+        if !changed.contains(&true) {
+            return Err(error.into());
+        }
+        // What was taken out can't be put where it was: those that have changed get the former rules as a whole.
+        let running = self.running();
+        let (mut former, mut placed) = self.compile(&changing.compiler, || running.numbered())?;
+        let of_changed = |changed: &bool, former: RuleSet| changed.then_some(former);
+        let former = changed.iter().zip(former.drain(..));
+        let former = former
+            .map(|(changed, former)| of_changed(changed, former))
+            .collect();
+        for (worker, placed) in placed
+            .drain(..)
+            .enumerate()
+            .filter(|(worker, _)| changed[*worker])
+        {
+            changing.placed[worker] = placed;
+        }
+        Err(self.put_back(former, generations, error))
+    }
+
+    /// Has each worker do something that it either does in time or not at all.
+    fn settle<T: Send + 'static>(
+        &self,
+        changes: impl Iterator<Item = impl FnOnce(&mut Dispatcher) -> T + Send + 'static>,
+    ) -> Vec<Result<T, Unanswered>> {
+        let deadline = Instant::now() + PATIENCE;
+        let asked = self.0.team.handles().iter().zip(changes).map(|(handle, change)| {
+            let is_settled = Arc::new(AtomicBool::new(false));
+            let settled = Arc::clone(&is_settled);
+            let (done, outcome) = sync_channel(1);
+            let asked = handle.begin(move |dispatcher, _| {
+                // Too late: it was said that nothing changes.
+                if !settled.swap(true, Ordering::SeqCst) {
+                    // Whoever asked waits for it.
+                    let _ = done.send(change(dispatcher));
+                }
+            });
+            (asked, is_settled, outcome)
+        });
+        let asked: Vec<_> = asked.collect();
+        let outcomes = asked.into_iter().map(|(asked, is_settled, outcome)| {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match asked.and_then(|asked| asked.wait(patience)) {
+                Err(error) if !is_settled.swap(true, Ordering::SeqCst) => Err(error),
+                // At the last moment, perhaps: then it is being done now.
+                _ => outcome.recv_timeout(PATIENCE).map_err(|_| Unanswered::Stopped),
+            }
+        });
+        outcomes.collect()
     }
 
     /// All that is wrong with rules, the first of it written out.
@@ -245,11 +395,12 @@ impl RuleStore {
 
     /// Finds numbers that no flow counts for any more.
     pub(super) fn free_numbers(&self, changing: &mut Changing) {
-        while let Some(generation) = changing.numbers.waits_for() {
-            let is_swept = self.0.worker.ask(PATIENCE, move |dispatcher, _| {
-                dispatcher.flows().is_swept(generation)
+        while let Some(generations) = changing.numbers.waits_for() {
+            let are_swept = self.0.team.ask_each(PATIENCE, |worker| {
+                let generation = generations[worker];
+                move |dispatcher: &mut Dispatcher, _| dispatcher.flows().is_swept(generation)
             });
-            if is_swept != Ok(true) {
+            if are_swept.map_or(true, |swept| swept.contains(&false)) {
                 return;
             }
             changing.numbers.free_oldest();
@@ -259,8 +410,8 @@ impl RuleStore {
     fn reset_counters(&self, numbers: &[RuleNumber]) -> Result<(), Unanswered> {
         for some in numbers.chunks(RESET_AT_ONCE) {
             let some = some.to_vec();
-            self.0.worker.ask(PATIENCE, move |dispatcher, _| {
-                for number in some {
+            self.0.team.ask_all(move |dispatcher, _| {
+                for &number in &some {
                     dispatcher.flows_mut().reset_rule(number);
                 }
             })?;

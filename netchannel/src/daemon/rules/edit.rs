@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::change::{Next, check_boxes};
+use super::change::{Next, Unchanged, check_boxes};
 use super::running::Running;
 use super::{Changed, Changing, RuleStore, RulesError};
 use crate::dispatch::RuleNumber;
@@ -77,8 +77,8 @@ impl RuleStore {
         }
         let outcome = self.change_in_place(changing, &next, &numbers);
         match outcome {
-            Ok(generation) => Ok(self.finish(changing, next, generation, source, start)),
-            Err(error) => Err(self.retreat(changing, &next, error)),
+            Ok(generations) => Ok(self.finish(changing, next, generations, source, start)),
+            Err(unchanged) => Err(self.retreat(changing, &next, unchanged)),
         }
     }
 
@@ -87,23 +87,27 @@ impl RuleStore {
         changing: &mut Changing,
         next: &Next,
         added: &[RuleNumber],
-    ) -> Result<u32, RulesError> {
+    ) -> Result<Vec<u32>, Unchanged> {
         let is_new = |(number, _): &(RuleNumber, &Rule)| added.contains(number);
-        let all = next
-            .numbers
-            .iter()
-            .copied()
-            .zip(next.rules.iter().map(|rule| &**rule));
-        let add = changing.compiler.compile_more(all.filter(is_new))?;
-        let gone = next.gone.iter().flat_map(|number| changing.placed.of(*number));
-        let remove = gone.copied().collect();
-        self.prepare(changing, next)?;
-        let (generation, placed) = self.change_boxes(add, remove)?;
-        for number in &next.gone {
-            changing.placed.forget(*number);
+        let all = || {
+            let rules = next.rules.iter().map(|rule| &**rule);
+            next.numbers.iter().copied().zip(rules)
+        };
+        let (mut add, mut remove) = (Vec::new(), Vec::new());
+        for placed in &changing.placed {
+            add.push(changing.compiler.compile_more(all().filter(is_new))?);
+            let gone = next.gone.iter().flat_map(|number| placed.of(*number));
+            remove.push(gone.copied().collect());
         }
-        changing.placed.add(placed);
-        Ok(generation)
+        self.prepare(changing, next)?;
+        let (generations, added) = self.change_boxes(changing, add, remove)?;
+        for (placed, added) in changing.placed.iter_mut().zip(added) {
+            for number in &next.gone {
+                placed.forget(*number);
+            }
+            placed.add(added);
+        }
+        Ok(generations)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The rules of a running daemon: how they are changed, taken back, and told.
 //!
 //! A change is made aside, in the thread of whoever asks for it: the new rules are checked, get their numbers and become a
-//! [`RuleSet`](crate::dispatch::RuleSet). The worker takes that between two bursts, so every packet meets the rules of before or those of
-//! after, and its flows are decided anew. If anything fails before, nothing has changed.
+//! [`RuleSet`](crate::dispatch::RuleSet), one for each worker. A worker takes its own between two bursts, so every packet meets the rules of
+//! before or those of after, and its flows are decided anew. If anything fails before, nothing has changed; if one of several workers
+//! does not take its set in time, the others take back what they had.
 
 mod answers;
 mod change;
@@ -19,13 +20,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::team::Team;
 use crate::config::Config;
 use crate::dispatch::OwnedBox;
 use crate::events::{Events, Kind, Rules, What};
 use crate::rules::{Names, Rule, RuleList};
 use crate::setup::{Claim, Layout, RuleCompiler};
 use crate::time::Clock;
-use crate::worker::Handle;
 use crate::xdp::{Handover, XdpError};
 
 pub(super) use edit::Edit;
@@ -61,11 +62,11 @@ pub(super) type Observer = Box<dyn Fn(&Running, &Changed) + Send + Sync>;
 
 /// What the store is made of.
 pub(super) struct Parts {
-    pub(super) worker: Handle,
+    pub(super) team: Team,
     pub(super) clock: Clock,
     pub(super) compiler: RuleCompiler,
-    /// Where the boxes of the configuration's rules are, which are numbered by their places.
-    pub(super) placed: Vec<OwnedBox>,
+    /// Where the boxes of the configuration's rules are, which are numbered by their places, in the set of each worker.
+    pub(super) placed: Vec<Vec<OwnedBox>>,
     pub(super) layout: Layout,
     pub(super) claims: Vec<Claim>,
     /// Takes back the flows that were left to the kernel.
@@ -81,7 +82,7 @@ pub(crate) struct RuleStore(Arc<Shared>);
 struct Shared {
     /// Its rules are those of the start.
     config: Config,
-    worker: Handle,
+    team: Team,
     clock: Clock,
     names: Names,
     announce: Announce,
@@ -98,7 +99,8 @@ struct Changing {
     claims: Vec<Claim>,
     handover: Handover,
     numbers: Numbers,
-    placed: Placed,
+    /// For each worker.
+    placed: Vec<Placed>,
     former: VecDeque<Arc<Running>>,
     trial: Option<Trial>,
 }
@@ -118,7 +120,7 @@ impl RuleStore {
             since: SystemTime::now(),
         };
         Self(Arc::new(Shared {
-            worker: parts.worker,
+            team: parts.team,
             clock: parts.clock,
             names: Names::of(config),
             config: config.clone(),
@@ -132,7 +134,7 @@ impl RuleStore {
                 claims: parts.claims,
                 handover: parts.handover,
                 numbers,
-                placed: Placed::from(parts.placed),
+                placed: parts.placed.into_iter().map(Placed::from).collect(),
                 former: VecDeque::new(),
                 trial: None,
             }),
@@ -200,9 +202,10 @@ impl RuleStore {
     pub(super) fn set_claims(&self, claims: Vec<Claim>) -> Result<(), RulesError> {
         let mut changing = self.changing();
         let compiler = changing.compiler.with_claims(&claims);
-        let (rule_set, placed) = compiler.compile(self.running().numbered())?;
-        self.swap(rule_set)?;
-        changing.placed = Placed::from(placed);
+        let running = self.running();
+        let (rule_sets, placed) = self.compile(&compiler, || running.numbered())?;
+        self.swap(rule_sets).map_err(|unchanged| unchanged.error)?;
+        changing.placed = placed;
         changing.compiler = compiler;
         changing.claims = claims;
         Ok(())

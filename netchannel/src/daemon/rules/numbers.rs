@@ -16,7 +16,7 @@ const SPARE: usize = 65_536;
 pub(super) struct Numbers {
     /// All below were given.
     next: u32,
-    /// Those of rules that are gone, in the order of the generations of the flow table that do not know them any more.
+    /// Those of rules that are gone, in the order of the generations of the flow tables that do not know them any more.
     retired: VecDeque<Retired>,
     /// No flow counts for these.
     free: VecDeque<RuleNumber>,
@@ -24,8 +24,8 @@ pub(super) struct Numbers {
 
 #[derive(Debug)]
 struct Retired {
-    /// No flow that was decided since has one of the numbers.
-    generation: u32,
+    /// For each worker: no flow that it decided since has one of the numbers.
+    generations: Vec<u32>,
     numbers: Vec<RuleNumber>,
 }
 
@@ -118,19 +118,19 @@ impl Numbers {
             .extend(numbers.iter().filter(|number| !kept.contains(number)));
     }
 
-    /// These are not used by flows that are decided from this generation of the flow table on.
-    pub(super) fn retire(&mut self, numbers: Vec<RuleNumber>, generation: u32) {
+    /// These are not used by flows that are decided from these generations of the workers' flow tables on.
+    pub(super) fn retire(&mut self, numbers: Vec<RuleNumber>, generations: Vec<u32>) {
         if !numbers.is_empty() {
-            self.retired.push_back(Retired { generation, numbers });
+            self.retired.push_back(Retired { generations, numbers });
         }
     }
 
-    /// The generation that has to be swept for the next numbers to be free.
-    pub(super) fn waits_for(&self) -> Option<u32> {
-        self.retired.front().map(|retired| retired.generation)
+    /// The generations, one for each worker, that have to be swept for the next numbers to be free.
+    pub(super) fn waits_for(&self) -> Option<&[u32]> {
+        self.retired.front().map(|retired| &retired.generations[..])
     }
 
-    /// No flow that was decided before that generation is left.
+    /// No flow that was decided before those generations is left.
     pub(super) fn free_oldest(&mut self) {
         if let Some(retired) = self.retired.pop_front() {
             self.free.extend(retired.numbers);
@@ -177,7 +177,7 @@ mod tests {
                 }
                 prop_assert!(distinct.difference(&former).all(|number| !in_flows.contains(number)));
                 in_flows.extend(assigned.gone.iter().copied());
-                numbers.retire(assigned.gone, generation as u32);
+                numbers.retire(assigned.gone, vec![generation as u32]);
                 prop_assert_eq!(&assigned.rules, &list);
                 (running, given) = (list, assigned.numbers);
                 while swept && numbers.waits_for().is_some() {
@@ -195,7 +195,7 @@ mod tests {
         for load in 0..200_000_u32 {
             let list = vec![rule(load)];
             let assigned = numbers.assign(list.clone(), &running, &given);
-            numbers.retire(assigned.gone, load);
+            numbers.retire(assigned.gone, vec![load]);
             numbers.free_oldest();
             (running, given) = (list, assigned.numbers);
         }

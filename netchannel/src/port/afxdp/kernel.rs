@@ -129,8 +129,8 @@ struct EthtoolChannels {
     combined: u32,
 }
 
-/// Number of receive queues in use, by ethtool's channels.
-pub(super) fn receive_channels(interface: &str) -> io::Result<u32> {
+/// Numbers of receive and of transmit queues in use, by ethtool's channels.
+pub(super) fn channels(interface: &str) -> io::Result<(u32, u32)> {
     let socket = socket(
         AddressFamily::Inet,
         SockType::Datagram,
@@ -154,7 +154,8 @@ pub(super) fn receive_channels(interface: &str) -> io::Result<u32> {
     // SAFETY: SIOCETHTOOL takes an ifreq whose data points to the structure of the command in it; both live during the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result == 0 {
-        Ok(channels.receive + channels.combined)
+        let of_both = channels.combined;
+        Ok((channels.receive + of_both, channels.transmit + of_both))
     } else {
         Err(io::Error::last_os_error())
     }

@@ -1,7 +1,7 @@
 //! Ports on AF_XDP sockets: frames that an XDP program redirects from the queues of an interface, and that leave by it.
 //!
 //! A worker opens one [`Umem`] and on it one [`AfXdpPort`] for each interface, all in one thread ([`open`]). Each port has one socket
-//! for each of its queues. Packets leave by the first queue, so that packets of a flow keep their order whichever queue they came in
+//! for each of its queues that are not other workers'. Packets leave by the first of them, so that packets of a flow keep their order whichever queue they came in
 //! by. No XDP program is loaded here: whoever loads one puts the sockets ([`AfXdpPort::sockets`]) into its XSKMAP.
 //!
 //! **Who gets free frames.** Fill rings take frames from the pool up to their size, but never the last [`UmemOptions::reserve`] ones,
@@ -22,7 +22,7 @@ mod port;
 mod queue;
 mod umem;
 
-pub use device::queues_of;
+pub use device::{queues_of, transmit_queues_of};
 pub use error::AfXdpError;
 pub use options::{BusyPoll, PortOptions, UmemOptions, ZeroCopy};
 pub use port::{AfXdpPort, QueueStatistics};

@@ -1,6 +1,5 @@
 //! What is asked for when a UMEM and the ports on it are opened.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use super::AfXdpError;
@@ -112,8 +111,9 @@ pub struct BusyPoll {
 pub struct PortOptions {
     /// Name of the interface in the thread's network namespace.
     pub interface: String,
-    /// Queues to receive from, from 0; all of the interface's unless other workers have the rest. Packets leave by the first.
-    pub queues: Range<u32>,
+    /// Queues to receive from, numbered from 0, each once; all of the interface's unless other workers have the rest. Packets leave
+    /// by the first of the list.
+    pub queues: Vec<u32>,
     /// Entries of each receive ring. A power of two, 64 to 65,536.
     pub receive_ring: u32,
     /// Entries of each transmit ring. A power of two, 64 to 65,536.
@@ -124,10 +124,10 @@ pub struct PortOptions {
 
 impl PortOptions {
     /// Rings of 2048 entries on these queues.
-    pub fn new(interface: impl Into<String>, queues: Range<u32>) -> Self {
+    pub fn new(interface: impl Into<String>, queues: impl IntoIterator<Item = u32>) -> Self {
         Self {
             interface: interface.into(),
-            queues,
+            queues: queues.into_iter().collect(),
             receive_ring: 2048,
             transmit_ring: 2048,
             busy_poll: None,

@@ -67,7 +67,7 @@ impl AfXdpPort {
         options.check()?;
         let interface = options.interface.clone();
         let available = queues_of(&interface)?;
-        if let Some(queue) = options.queues.clone().find(|queue| *queue >= available) {
+        if let Some(queue) = options.queues.iter().copied().find(|queue| *queue >= available) {
             return Err(AfXdpError::NoSuchQueue {
                 interface,
                 queue,
@@ -76,8 +76,8 @@ impl AfXdpPort {
         }
         let mut queues = options
             .queues
-            .clone()
-            .map(|number| Queue::open(&umem.shared, options, number))
+            .iter()
+            .map(|&number| Queue::open(&umem.shared, options, number))
             .collect::<Result<Vec<_>, _>>()?;
         for queue in &mut queues {
             queue.refill();

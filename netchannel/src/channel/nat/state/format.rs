@@ -1,6 +1,7 @@
 //! The file: magic, version, header, records, how many those are, and a checksum over all before it. Numbers of fixed size are little-endian;
 //! header and records are in postcard's format.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -143,7 +144,7 @@ impl<W: Write> Writer<W> {
 pub struct Saved<'a> {
     pub(super) basis: Basis,
     saved: u64,
-    records: &'a [u8],
+    records: Cow<'a, [u8]>,
     count: u64,
 }
 
@@ -191,9 +192,19 @@ impl<'a> Saved<'a> {
         Ok(Self {
             basis: header.basis,
             saved: header.saved,
-            records,
+            records: records.into(),
             count,
         })
+    }
+
+    /// The same without the file's bytes, which are copied.
+    pub fn into_owned(self) -> Saved<'static> {
+        Saved {
+            basis: self.basis,
+            saved: self.saved,
+            records: self.records.into_owned().into(),
+            count: self.count,
+        }
     }
 
     /// How many records there are.
@@ -213,8 +224,8 @@ impl<'a> Saved<'a> {
     }
 
     /// The records.
-    pub fn records(&self) -> impl Iterator<Item = Record> + use<'a> {
-        let mut left = self.records;
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let mut left = &*self.records;
         std::iter::from_fn(move || {
             let (record, rest) = postcard::take_from_bytes(left).ok()?;
             left = rest;

@@ -68,6 +68,18 @@ pub struct Restored {
     pub left_out: BTreeMap<LeftOut, u64>,
 }
 
+impl Restored {
+    /// Adds what another worker took up of the same.
+    pub fn add(&mut self, more: &Self) {
+        self.mappings += more.mappings;
+        self.sessions += more.sessions;
+        self.held_ports += more.held_ports;
+        for (&reason, count) in &more.left_out {
+            *self.left_out.entry(reason).or_default() += count;
+        }
+    }
+}
+
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
