@@ -166,12 +166,12 @@ impl Lab {
             .map(drop)
     }
 
-    /// Makes the inside link again after it was removed, with an MTU of 1500 bytes, one queue and its IPv4 addresses.
+    /// Makes the inside link again after it was removed, with an MTU of 1500 bytes, so many queues and its IPv4 addresses.
     ///
     /// # Errors
     /// What `ip` or `ethtool` say.
-    pub fn restore_inside(&self) -> Result<()> {
-        connect((&self.inside, "eth0"), (&self.middle, "lan"), 1500, 1)?;
+    pub fn restore_inside(&self, queues: u32) -> Result<()> {
+        connect((&self.inside, "eth0"), (&self.middle, "lan"), 1500, queues)?;
         offloads_off(&self.inside, "eth0")?;
         self.inside.ip(&format!("addr add {INSIDE}/24 dev eth0"))?;
         self.middle.ip(&format!("addr add {BOX_INSIDE}/24 dev lan"))?;

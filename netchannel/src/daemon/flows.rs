@@ -50,7 +50,8 @@ fn slice(
         let Some((key, flow)) = flows.flow_at(place) else {
             continue;
         };
-        if !takes(&key, flow) {
+        // What is handed to another worker is one of its flows.
+        if dispatcher.owner_of(flow).is_some() || !takes(&key, flow) {
             continue;
         }
         found.push(Found {

@@ -290,7 +290,8 @@ pub(crate) fn drops(totals: &Totals) -> Drops {
         transmitted: totals.transmitted,
         passed: totals.passed,
         consumed: totals.consumed(),
-        held: totals.held,
+        // What is on its way from one worker to another one has neither.
+        held: totals.held + totals.handed_on.saturating_sub(totals.taken_over),
         reasons: totals.dropped.iter().map(reason).collect(),
     }
 }

@@ -309,10 +309,15 @@ impl Daemon {
         let (sender, events) = channel();
         let former = Arc::new(state.as_ref().map(StateFiles::read).unwrap_or_default());
         let last = state.as_ref().map(|files| LastSave::new(files, workers));
-        let plans = channels.into_iter().zip(rule_sets).zip(flows).zip(mailboxes);
+        let plans = channels
+            .into_iter()
+            .zip(rule_sets)
+            .zip(flows)
+            .zip(mailboxes)
+            .zip(team.members());
         let plans = plans
             .enumerate()
-            .map(|(worker, (((channels, rules), flows), mailbox))| {
+            .map(|(worker, ((((channels, rules), flows), mailbox), member))| {
                 let plan = packet_thread::Plan {
                     place: Place { worker, workers },
                     config: config.clone(),
@@ -323,6 +328,7 @@ impl Daemon {
                     resolver: monitor.resolver(),
                     xdp: Arc::clone(&xdp),
                     clock,
+                    member,
                     flows,
                     former: Arc::clone(&former),
                     last: last.clone(),

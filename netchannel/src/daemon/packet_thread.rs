@@ -14,6 +14,7 @@ use super::team::{self, Team};
 use super::{DaemonError, Event};
 use crate::channel::nat::state::Restored;
 use crate::config::{Config, FRAME_SIZE, Wait};
+use crate::dispatch::team::Member;
 use crate::dispatch::{Dispatcher, FlowRecorder, Parts, RuleSet};
 use crate::network::ethtool::Ethtool;
 use crate::network::{Links, Resolver, SharedNetwork};
@@ -118,6 +119,8 @@ pub(super) struct Plan {
     pub(super) xdp: Arc<Mutex<XdpProgram>>,
     /// What tells the thread the time.
     pub(super) clock: Clock,
+    /// The ways to the other workers, if there are any.
+    pub(super) member: Option<Member>,
     /// Who is told of flows.
     pub(super) flows: Option<FlowRecorder>,
     /// What is to be taken up.
@@ -279,6 +282,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         resolver,
         xdp,
         clock: _,
+        member,
         flows,
         former: _,
         last: _,
@@ -325,7 +329,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         flow_capacity: config.flow_table.capacity as usize,
         network: network.reader(),
         resolver: Box::new(resolver),
-        team: None,
+        team: member,
         kernel: Box::new(KernelHandover {
             handover,
             devices: layout.devices,

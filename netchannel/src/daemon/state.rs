@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::channel::nat::state::{Part, Restored, Saved, StateError, Writer};
+use crate::channel::nat::state::{LeftOut, Part, Restored, Saved, StateError, Writer};
 use crate::config::{ChannelKind, Config};
 use crate::dispatch::Dispatcher;
 use crate::time::Time;
@@ -177,7 +177,9 @@ impl FormerState {
             sums.entry(channel).or_default().add(&restored);
         }
         for (channel, _, stopped) in &self.channels {
-            if let Some(restored) = sums.get(channel) {
+            if let Some(restored) = sums.get_mut(channel) {
+                // One of the workers has taken it up, or said what is against it.
+                restored.left_out.remove(&LeftOut::Worker);
                 log::info!(
                     "channel {channel}: after {:.1} s: {restored}",
                     stopped.as_secs_f64()

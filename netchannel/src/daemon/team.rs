@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{DaemonError, PATIENCE};
 use crate::config::{Config, MAX_WORKERS};
 use crate::dispatch::Dispatcher;
+use crate::dispatch::team::{Member, Waker, team};
 use crate::network::Links;
 use crate::port::afxdp;
 use crate::setup::Layout;
@@ -93,6 +94,16 @@ impl Team {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// The ways that each worker has to the others; `None` for the only one.
+    pub(super) fn members(&self) -> Vec<Option<Member>> {
+        if self.len() == 1 {
+            return vec![None];
+        }
+        let wakers = self.0.iter().cloned();
+        let wakers = wakers.map(|handle| Arc::new(move || handle.wake()) as Waker);
+        team(wakers.collect()).into_iter().map(Some).collect()
     }
 
     /// Makes all that wait look at what is new.

@@ -148,6 +148,14 @@ impl PacketStream {
 
     /// The packet that came first of those that are there.
     fn pop(&mut self) -> Option<Arc<Observation>> {
+        // Looked at twice: what came before one that is there now, at another worker, is there then.
+        if self
+            .watchers
+            .iter()
+            .all(|watcher| watcher.observations.is_empty())
+        {
+            return None;
+        }
         let watchers = self.watchers.iter_mut();
         let first = watchers
             .filter_map(|watcher| {

@@ -7,6 +7,7 @@ use super::inspect::Inspector;
 use super::team::name_of;
 use crate::control::ControlError;
 use crate::control::report::{WaitMode, Worker, WorkerState, Workers};
+use crate::dispatch::Totals;
 use crate::port::afxdp::{AfXdpPort, QueueStatistics};
 use crate::worker::{MAILBOX, Statistics, Waiting};
 
@@ -15,12 +16,12 @@ impl Inspector {
         let asked = self.ask_all(|dispatcher, _| {
             let queues = dispatcher.ports().iter().flat_map(|port| queues(port.as_ref()));
             let sending: u64 = queues.map(|queue| queue.sending as u64).sum();
-            (sending, dispatcher.totals().held)
+            (sending, dispatcher.totals())
         })?;
         let workers = self.team.handles().iter().zip(asked).enumerate();
-        let workers = workers.map(|(worker, (handle, (backlog, held)))| {
+        let workers = workers.map(|(worker, (handle, (backlog, totals)))| {
             let name = name_of(worker, self.team.len());
-            describe(name, &handle.statistics(), backlog, held)
+            describe(name, &handle.statistics(), backlog, &totals)
         });
         Ok(Workers {
             workers: workers.collect(),
@@ -28,7 +29,7 @@ impl Inspector {
     }
 }
 
-fn describe(name: String, seen: &Statistics, backlog: u64, held: u64) -> Worker {
+fn describe(name: String, seen: &Statistics, backlog: u64, totals: &Totals) -> Worker {
     let scheduled = Scheduled::of(seen.thread);
     let (wait, spin) = match seen.waiting {
         Waiting::Sleep => (WaitMode::Interrupt, None),
@@ -58,7 +59,9 @@ fn describe(name: String, seen: &Statistics, backlog: u64, held: u64) -> Worker 
         questions_capacity: MAILBOX as u64,
         questions_answered: seen.answered,
         transmit_backlog: backlog,
-        held_packets: held,
+        held_packets: totals.held,
+        handed_on: totals.handed_on,
+        taken_over: totals.taken_over,
     }
 }
 

@@ -73,6 +73,8 @@ impl Totals {
             passed,
             dropped,
             held,
+            taken_over,
+            handed_on,
         } = self;
         *received += more.received;
         *originated += more.originated;
@@ -80,6 +82,8 @@ impl Totals {
         *passed += more.passed;
         dropped.add(&more.dropped);
         *held += more.held;
+        *taken_over += more.taken_over;
+        *handed_on += more.handed_on;
     }
 
     /// Packets that a channel consumed: it took them and did not send, pass, drop or keep them.

@@ -299,8 +299,22 @@ fn workers(report: &Workers, to: &mut Families) {
             }
         }
         for (metric, help, value) in [
-            ("packets", "Packets that a worker received.", total.packets),
+            (
+                "packets",
+                "Packets that a worker received or took over.",
+                total.packets,
+            ),
             ("bursts", "Rounds of a worker that found packets.", total.bursts),
+            (
+                "handed_on_packets",
+                "Packets that came to a worker and were handed to the one that they belong to.",
+                worker.handed_on,
+            ),
+            (
+                "taken_over_packets",
+                "Packets that other workers handed to a worker.",
+                worker.taken_over,
+            ),
             (
                 "empty_polls",
                 "Rounds of a worker that found none.",

@@ -230,13 +230,12 @@ fn plan(
                     channel: channel.name.clone(),
                     source,
                 };
-                if workers > 1 {
-                    return Err(SetupError::SharedNat {
-                        channel: channel.name.clone(),
-                        workers,
-                    });
-                }
-                let mut nat = PreparedNat::new((**settings).clone()).map_err(refused)?;
+                let share = settings.share(worker, workers);
+                let settings = share.map_err(|source| SetupError::Share {
+                    channel: channel.name.clone(),
+                    source,
+                })?;
+                let mut nat = PreparedNat::new(settings).map_err(refused)?;
                 if let Some(recorder) = recorders.take(&channel.name) {
                     nat.record(recorder);
                 }

@@ -23,7 +23,7 @@ pub use rules::{RuleCompiler, rule_set};
 use classifier::InsertError;
 
 use crate::channel::ChannelError;
-use crate::channel::nat::SettingsError;
+use crate::channel::nat::{SettingsError, ShareError};
 use crate::dispatch::NameTaken;
 
 /// The configuration is sound in itself but does not fit this machine.
@@ -83,15 +83,13 @@ pub enum SetupError {
         /// How many workers there are.
         workers: usize,
     },
-    /// Translators can't be shared by several workers.
-    #[error(
-        "channel `{channel}` translates, which takes one worker, and there are {workers}; set `count = 1` in [workers]"
-    )]
-    SharedNat {
+    /// A translator's work can't be shared by so many workers.
+    #[error("channel `{channel}`: {source}")]
+    Share {
         /// The channel.
         channel: String,
-        /// How many workers there are.
-        workers: usize,
+        /// Why.
+        source: ShareError,
     },
     /// A translator refuses its settings.
     #[error("channel `{channel}`: {source}")]

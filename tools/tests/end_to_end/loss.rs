@@ -28,7 +28,7 @@ fn the_inside_interface_goes_and_comes_back() {
         // The other side is served on.
         check_echo(&site.lab.server, BOX_OUTSIDE);
         assert!(has_program(&site.lab, "wan"));
-        site.lab.restore_inside().expect("a link");
+        site.lab.restore_inside(1).expect("a link");
         eventually("traffic", || reaches(&site.lab.inside, SERVER));
         assert_eq!(site.port("lan").link, LinkState::Up);
         assert!(has_program(&site.lab, "lan"));
@@ -94,7 +94,7 @@ fn all_interfaces_go_and_come_back_one_after_the_other() {
         site.port("wan").link == LinkState::Up && has_program(&site.lab, "wan")
     });
     assert!(is_removed(&site, "lan"));
-    site.lab.restore_inside().expect("a link");
+    site.lab.restore_inside(1).expect("a link");
     eventually("traffic", || reaches(&site.lab.inside, SERVER));
     check_traffic(&site.lab);
     assert!(site.daemon.process().ended().expect("a child").is_none());
@@ -117,7 +117,7 @@ fn an_interface_that_comes_back_too_large_is_told_and_taken_when_it_fits() {
             .contains("interface `lan` has an MTU of 9000 bytes")
     });
     site.lab.middle.ip("link del lan").expect("removed");
-    site.lab.restore_inside().expect("a link");
+    site.lab.restore_inside(1).expect("a link");
     eventually("traffic", || reaches(&site.lab.inside, SERVER));
     check_traffic(&site.lab);
     site.finish();

@@ -32,3 +32,4 @@ mod top;
 mod udp;
 mod waiting;
 mod watching;
+mod workers;

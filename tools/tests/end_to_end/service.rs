@@ -170,7 +170,7 @@ fn check_life(site: &mut Site) {
     eventually("the reload", || site.daemon.log().contains("taken up"));
     site.lab.middle.ip("link del lan").expect("removed");
     eventually("the loss", || site.daemon.log().contains("lan is gone"));
-    site.lab.restore_inside().expect("a link");
+    site.lab.restore_inside(1).expect("a link");
     eventually("traffic", || reaches(&site.lab.inside, SERVER));
     check_traffic(&site.lab);
     let log = site.daemon.log();

@@ -13,8 +13,12 @@ use super::table::Table;
 /// Facts and counts.
 pub(super) fn details(settings: &NatSettings, table: &Table) -> BTreeMap<String, Value> {
     let pool = &table.mappings.pool;
-    let ports: Vec<String> = pool
-        .port_ranges()
+    // A worker's own ports lie between those of others.
+    let ports = match settings.share {
+        None => pool.port_ranges(),
+        Some(_) => settings.ports_of_all_workers().ranges(),
+    };
+    let ports: Vec<String> = ports
         .iter()
         .map(|ports| format!("{}-{}", ports.start(), ports.end()))
         .collect();

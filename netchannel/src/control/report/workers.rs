@@ -54,6 +54,12 @@ pub struct Worker {
     pub transmit_backlog: u64,
     /// Packets that wait for a next hop's address, or that channels keep.
     pub held_packets: u64,
+    /// Packets that came to it and were handed to the workers that they belong to.
+    #[serde(default)]
+    pub handed_on: u64,
+    /// Packets that other workers handed to it.
+    #[serde(default)]
+    pub taken_over: u64,
 }
 
 /// What a worker does when there is no packet.

@@ -40,7 +40,7 @@ pub(super) struct Next {
 
 /// Why rules did not change.
 pub(super) struct Unchanged {
-    pub(super) error: RulesError,
+    pub(super) error: Box<RulesError>,
     /// If a worker had the new rules for a moment: the generations of all workers' flow tables since which nobody has them.
     generations: Option<Vec<u32>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Unchanged {
 impl<E: Into<RulesError>> From<E> for Unchanged {
     fn from(error: E) -> Self {
         Self {
-            error: error.into(),
+            error: Box::new(error.into()),
             generations: None,
         }
     }
@@ -171,7 +171,7 @@ impl RuleStore {
         if let Err(error) = self.announce_rules(changing, &running.rules) {
             log::error!("the XDP program does not know what the rules in force need: {error}");
         }
-        error
+        *error
     }
 
     /// The workers have the rules, since these generations of their flow tables.
@@ -280,7 +280,7 @@ impl RuleStore {
             }
         }
         Unchanged {
-            error,
+            error: Box::new(error),
             generations: were_changed.then_some(generations),
         }
     }

@@ -204,7 +204,7 @@ impl RuleStore {
         let compiler = changing.compiler.with_claims(&claims);
         let running = self.running();
         let (rule_sets, placed) = self.compile(&compiler, || running.numbered())?;
-        self.swap(rule_sets).map_err(|unchanged| unchanged.error)?;
+        self.swap(rule_sets).map_err(|unchanged| *unchanged.error)?;
         changing.placed = placed;
         changing.compiler = compiler;
         changing.claims = claims;
