@@ -258,6 +258,20 @@ fn rfc_5508_5_errors_about_packets_of_an_address() {
     let packet = result.out();
     assert_eq!(*ends(packet).0.ip(), host("203.0.113.9"));
     assert_eq!(ends(&quoted(packet)), (at(STRANGER), at(OWNED)));
+    // Whose identifier it is that a query has does not change.
+    let query = |to: &str| {
+        ip_packet(
+            Body::Query(8),
+            at("9.9.9.9:77"),
+            SocketAddrV4::new(host(to), 0),
+            b"what came",
+        )
+    };
+    let result = nat.inside(&error(3, 1, "10.0.0.33", host("9.9.9.9"), &query("10.0.0.33")));
+    assert_eq!(
+        super::packets::packet(&quoted(result.out())),
+        query("203.0.113.9")
+    );
 }
 
 /// 6888-6: what a rule gives to a channel that forwards is not translated.

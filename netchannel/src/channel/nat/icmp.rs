@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::flow::{Endpoint, Protocol};
-use super::translate::{Place, Rewrite, Side, replace_identification};
+use super::translate::{Place, Rewrite, Side, replace_address, replace_identification};
 use crate::drop_reason::DropReason;
 use crate::packet::{Packet, checksum};
 
@@ -95,6 +95,10 @@ impl Quote {
 
     /// Replaces an endpoint of the quoted packet, in its header and in those checksums of it that are quoted.
     pub(super) fn replace(&self, bytes: &mut [u8], side: Side, from: Endpoint, to: Endpoint) {
+        // The host at the other end of a query has no identifier.
+        if self.place.protocol == Protocol::Icmp && from.port == to.port {
+            return replace_address(bytes, self.place.network, side, to.address);
+        }
         Rewrite::new(self.place.protocol, from, to).apply(bytes, self.place, side);
     }
 
