@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use etherparse::PacketBuilder;
 use netchannel::channel::{ChannelId, Drop, Forward, Pass};
+use netchannel::dispatch::team::Member;
 use netchannel::dispatch::{Dispatcher, FlowKey, KernelPath, Parts, Registry, Resolve, RuleSet};
 use netchannel::interface::{Interface, Interfaces, PortId, Role};
 use netchannel::network::{InterfaceIndex, Link, NetworkBuilder, NextHop, Route, RouteKind, SharedNetwork};
@@ -134,6 +135,11 @@ impl TestBox {
     }
 
     pub fn on(interfaces: Interfaces, channels: Registry, rules: RuleSet) -> Self {
+        Self::in_team(interfaces, channels, rules, None)
+    }
+
+    /// One of several workers.
+    pub fn in_team(interfaces: Interfaces, channels: Registry, rules: RuleSet, team: Option<Member>) -> Self {
         let pool = FramePool::in_memory(512, 4096);
         let (lan_port, lan) = MemoryPort::new(&pool, 256);
         let (wan_port, wan) = MemoryPort::new(&pool, 256);
@@ -150,7 +156,7 @@ impl TestBox {
             flow_capacity: 1024,
             network: network.reader(),
             resolver: Box::new(kernel.clone()),
-            team: None,
+            team,
             kernel: Box::new(kernel.clone()),
         })
         .unwrap();
@@ -180,8 +186,10 @@ impl TestBox {
     /// Every packet that came in went somewhere, and every frame is back in the pool.
     pub fn assert_all_accounted_for(&self) {
         let totals = self.dispatcher.totals();
-        let gone = totals.transmitted + totals.passed + totals.dropped.total() + totals.held;
-        assert_eq!(totals.received + totals.originated, gone, "{totals:?}");
+        let gone =
+            totals.transmitted + totals.passed + totals.dropped.total() + totals.held + totals.handed_on;
+        let come = totals.received + totals.originated + totals.taken_over;
+        assert_eq!(come, gone, "{totals:?}");
         let in_ports: usize = self.dispatcher.ports().iter().map(|port| port.held()).sum();
         assert_eq!(self.pool.in_use(), totals.held as usize + in_ports);
     }

@@ -26,4 +26,5 @@ mod sharing;
 mod state;
 mod statics;
 mod tcp;
+mod team;
 mod udp;

@@ -209,3 +209,68 @@ impl Slices {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::nat::PortBlocks;
+    use proptest::prelude::*;
+
+    fn own_ports(settings: &NatSettings, worker: usize, workers: usize) -> Vec<u16> {
+        let share = settings.share(worker, workers).unwrap();
+        share.usable_ports().ranges().into_iter().flatten().collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        /// Each port is one worker's, and each worker has about as many of each parity and class.
+        #[test]
+        fn ports_are_shared_out_evenly(
+            workers in 2..20usize,
+            first in 1..2000u16,
+            count in 900..4000u16,
+            reserved in 0..3000u16,
+            size in proptest::option::of(16..40u16),
+        ) {
+            let mut settings = NatSettings::new(vec![Ipv4Addr::new(192, 0, 2, 1)]);
+            settings.ports = vec![first..=first + count];
+            settings.reserved_ports = vec![reserved..=reserved + 50];
+            settings.blocks = size.map(|size| PortBlocks { size, ..PortBlocks::default() });
+            let shares: Vec<Vec<u16>> = (0..workers).map(|worker| own_ports(&settings, worker, workers)).collect();
+            let mut all: Vec<u16> = shares.concat();
+            all.sort_unstable();
+            let expected: Vec<u16> = settings.usable_ports().ranges().into_iter().flatten().collect();
+            prop_assert_eq!(all, expected);
+            let kinds: [fn(&u16) -> bool; 4] = [
+                |port| *port <= 1023 && port % 2 == 0,
+                |port| *port <= 1023 && port % 2 == 1,
+                |port| *port > 1023 && port % 2 == 0,
+                |port| *port > 1023 && port % 2 == 1,
+            ];
+            for kind in kinds.into_iter().filter(|_| size.is_none()) {
+                let counts = shares.iter().map(|ports| ports.iter().filter(|port| kind(port)).count());
+                let (least, most) = counts.fold((usize::MAX, 0), |(least, most), it| (least.min(it), most.max(it)));
+                // The ends of ranges may have one of a pair.
+                prop_assert!(most - least <= 3, "{} to {}", least, most);
+            }
+        }
+    }
+
+    #[test]
+    fn hosts_are_shared_out_evenly() {
+        for workers in [2, 3, 4, 7, 64] {
+            let mut hosts = vec![0; workers];
+            for last in 0..64_000u32 {
+                hosts[worker_of(Ipv4Addr::from_bits(0x0a00_0000 + last), workers)] += 1;
+            }
+            let expected = 64_000 / workers;
+            assert!(
+                hosts
+                    .iter()
+                    .all(|&count| count * 10 > expected * 8 && count * 10 < expected * 12),
+                "{hosts:?}"
+            );
+        }
+    }
+}
