@@ -417,7 +417,7 @@ impl Dispatcher {
                 };
                 let action = self.rules.decide(&arrival, role);
                 match &self.core.team {
-                    Some(team) => team.direct(action, &arrival, role, &mut self.channels).channel,
+                    Some(team) => team.direct(action, &arrival, role, &self.channels).channel,
                     None => action.channel,
                 }
             }
