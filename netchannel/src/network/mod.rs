@@ -42,6 +42,7 @@ mod route_edit;
 mod shared;
 mod socket;
 mod tables;
+pub mod xdp_features;
 
 use std::sync::Arc;
 

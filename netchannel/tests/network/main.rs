@@ -6,3 +6,4 @@ mod monitor;
 mod neighbours;
 mod routes;
 mod support;
+mod xdp_features;

@@ -2,6 +2,8 @@
 
 mod attaching;
 mod bench;
+#[path = "../common/mod.rs"]
+mod common;
 mod external;
 mod frames;
 mod handover;
@@ -9,4 +11,5 @@ mod holding;
 mod interest;
 mod loading;
 mod namespace;
+mod offload;
 mod verdicts;

@@ -204,7 +204,8 @@ pub struct OffloadFlow {
     /// Packets may arrive with nothing but the sum of the pseudo header in the checksum field, and those come to user space, to
     /// be completed.
     pub partial_checksums: bool,
-    /// Until when it may be carried, in nanoseconds of `CLOCK_MONOTONIC`; at most a year ahead. It may end 17 ms earlier.
+    /// Until when it may be carried, in nanoseconds of `CLOCK_MONOTONIC`; at most a year ahead. It ends up to 34 ms earlier,
+    /// never later.
     pub lease: u64,
 }
 

@@ -124,8 +124,7 @@ impl<E: Entry> Set<E> {
                 Some((found, self.stop(place)))
             }
         };
-        let stamp = self.enter(place, content, new);
-        self.tags[bucket][place % BUCKET].store(tag(hash), Ordering::Release);
+        let stamp = self.enter(place, tag(hash), content, new);
         let found = Found {
             place: place as u32,
             stamp,
@@ -192,7 +191,7 @@ impl<E: Entry> Set<E> {
     }
 
     /// Puts a flow in a place, which the caller owns and which no flow has any more. Returns its stamp.
-    fn enter(&self, place: usize, content: &E::Content, new: New) -> u32 {
+    fn enter(&self, place: usize, tag: u8, content: &E::Content, new: New) -> u32 {
         let (entry, known) = (&self.entries[place], &self.places[place]);
         let state = entry.state();
         let former = known.stamp.load(Ordering::Relaxed) & !(STAMP_STEP - 1);
@@ -210,6 +209,8 @@ impl<E: Entry> Set<E> {
         state
             .stamp_and_lease
             .store(stamp_and_lease(stamp, new.lease), Ordering::Release);
+
+        self.tags[place / BUCKET][place % BUCKET].store(tag, Ordering::Release);
 
         known.inserted.store(tick, Ordering::Relaxed);
         known.owner.store(stamp, Ordering::Release);
@@ -312,7 +313,9 @@ impl<E: Entry> Set<E> {
 }
 
 fn stamp_and_lease(stamp: u32, lease: u64) -> u64 {
-    u64::from(stamp) << 32 | u64::from((lease >> TICK_BITS) as u32)
+    // The program's clock is behind by less than a tick.
+    let end = (lease >> TICK_BITS).saturating_sub(1);
+    u64::from(stamp) << 32 | u64::from(end as u32)
 }
 
 /// Whether a lease is over, as the program sees it.
@@ -325,8 +328,9 @@ struct Lock<'a>(&'a AtomicBool);
 
 impl<'a> Lock<'a> {
     fn take(lock: &'a AtomicBool) -> Option<Self> {
-        let is_free = !lock.swap(true, Ordering::Acquire);
-        is_free.then_some(Self(lock))
+        let is_taken = lock.swap(true, Ordering::Acquire);
+        // Not before it is known: a lock that is dropped is given back.
+        (!is_taken).then(|| Self(lock))
     }
 }
 

@@ -86,7 +86,7 @@ struct Known {
 const TICK: u64 = 1 << xdp_prog::offload::TICK_BITS;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// With one bucket for each IP version, every flow competes with every other.
     #[test]
@@ -129,7 +129,7 @@ proptest! {
                     let outcome = table.insert(&flow(number, ipv6, id, lease), now);
                     let mut bucket: Vec<_> = model.iter().filter(|(other, _)| other.source.is_ipv6() == ipv6).collect();
                     let is_dead = |known: &Known| {
-                        !ways.values().any(|way| *way == known.way) || known.lease / TICK <= now / TICK
+                        !ways.values().any(|way| *way == known.way) || known.lease / TICK <= now / TICK + 1
                     };
                     // Dead ones first, then the longest silent one; of equal ones any.
                     bucket.sort_by_key(|(_, known)| (!is_dead(known), known.inserted / TICK));
@@ -200,7 +200,7 @@ fn what_cannot_be_carried_is_refused() {
     });
     assert_eq!(nothing.insert(&translated, 0), Err(Refused::Unfit));
     assert!(table.insert(&good, 0).is_ok());
-    assert!(table.is_empty() == (table.len() == 0) && nothing.is_empty());
+    assert!(!table.is_empty() && nothing.is_empty());
 }
 
 /// Threads enter and take out the same flows all the time; each flow that was entered leaves exactly once.

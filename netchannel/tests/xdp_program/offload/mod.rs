@@ -1,0 +1,6 @@
+//! Flows that the program carries by itself.
+
+mod churn;
+mod conditions;
+mod equality;
+mod support;
