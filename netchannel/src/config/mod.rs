@@ -71,7 +71,7 @@ pub(crate) use nat::FILTERINGS;
 pub use nat::{External, Ipfix, LogFile, Nat, NatLog, PortForward, Timeouts};
 pub use replay::ReplayInterface;
 pub use settings::{
-    Control, FRAME_SIZE, FlowOffload, FlowTable, LONGEST_TAKEOVER, Memory, Rings, Service, State,
+    Control, FRAME_SIZE, FlowOffload, FlowTable, HugePages, LONGEST_TAKEOVER, Memory, Rings, Service, State,
 };
 pub use value::parse_duration;
 pub use workers::{HIGHEST_CPU, MAX_WORKERS, Wait, Workers};

@@ -40,7 +40,19 @@ pub struct Memory {
     /// Frames of [`FRAME_SIZE`] bytes: a power of two, 256 to 1,048,576 (1 MiB to 4 GiB).
     pub frames: u32,
     /// Whether the memory is of huge pages (2 MiB), which must have been set aside (`vm.nr_hugepages`).
-    pub huge_pages: bool,
+    pub huge_pages: HugePages,
+}
+
+/// Whether packet memory is of huge pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HugePages {
+    /// If enough of them are free.
+    #[default]
+    Auto,
+    /// The same, and it is told if there are not enough.
+    Wanted,
+    /// Never.
+    Off,
 }
 
 /// Entries of the four rings of each AF_XDP socket: powers of two, 64 to 32,768.
@@ -197,11 +209,18 @@ pub(super) fn control(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) 
 pub(super) fn memory(table: Option<&Section<'_, '_>>, source: &mut Source<'_>) -> Memory {
     let mut memory = Memory {
         frames: 16_384,
-        huge_pages: false,
+        huge_pages: HugePages::Auto,
     };
     if let Some(table) = table {
         memory.frames = table.power_of_two("frames", memory.frames, 256..=1 << 20, source);
-        memory.huge_pages = table.boolean("huge_pages", memory.huge_pages, source);
+        if let Some(value) = table.value("huge_pages") {
+            match value.get_ref() {
+                DeValue::Boolean(true) => memory.huge_pages = HugePages::Wanted,
+                DeValue::Boolean(false) => memory.huge_pages = HugePages::Off,
+                DeValue::String(word) if word.as_ref() == "auto" => {}
+                _ => refuse(value, "huge_pages", "true, false or \"auto\"", source),
+            }
+        }
     }
     memory
 }

@@ -13,7 +13,7 @@ use super::state::{FormerState, LastSave};
 use super::team::{self, Team};
 use super::{DaemonError, Event};
 use crate::channel::nat::state::Restored;
-use crate::config::{Config, FRAME_SIZE, Wait};
+use crate::config::{Config, FRAME_SIZE, HugePages, Wait};
 use crate::dispatch::team::Member;
 use crate::dispatch::{Dispatcher, FlowRecorder, Parts, RuleSet};
 use crate::network::ethtool::Ethtool;
@@ -399,12 +399,12 @@ pub(super) fn open_ports(
         chunk_size: FRAME_SIZE,
         fill_ring: config.rings.fill,
         completion_ring: config.rings.completion,
-        huge_pages: config.memory.huge_pages,
+        huge_pages: config.memory.huge_pages != HugePages::Off,
         zero_copy,
         ..UmemOptions::default()
     };
     let (umem, ports) = afxdp::open(&umem, &options)?;
-    if config.memory.huge_pages && !umem.uses_huge_pages() {
+    if config.memory.huge_pages == HugePages::Wanted && !umem.uses_huge_pages() {
         log::warn!("there are not enough huge pages: the packet memory is in ordinary ones");
     }
     let mut ports = ports.into_iter();

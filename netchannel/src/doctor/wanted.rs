@@ -1,7 +1,7 @@
 //! What a configuration asks of the machine.
 
 use super::facts::{Device, Processors};
-use crate::config::{ChannelKind, Config, FRAME_SIZE, Role, Wait, XdpMode, ZeroCopy};
+use crate::config::{ChannelKind, Config, FRAME_SIZE, FlowOffload, HugePages, Role, Wait, XdpMode, ZeroCopy};
 
 /// What is to run, as far as the machine matters to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,9 @@ pub(super) struct Wanted {
     pub(super) frames: u32,
     /// Frames that each queue needs.
     pub(super) frames_of_queue: u32,
-    /// Whether huge pages are asked for.
-    pub(super) huge_pages: bool,
+    pub(super) huge_pages: HugePages,
+    /// Whether flows may be carried by the XDP program.
+    pub(super) offload: bool,
     /// Whether any channel translates.
     pub(super) translates: bool,
     /// Whether any rule leaves packets to the kernel.
@@ -70,6 +71,7 @@ impl Wanted {
             frames: config.memory.frames,
             frames_of_queue: config.rings.fill + config.rings.transmit,
             huge_pages: config.memory.huge_pages,
+            offload: config.flow_table.offload != FlowOffload::Off,
             translates: config
                 .channels
                 .iter()

@@ -1,8 +1,10 @@
 //! Opening ports: modes, and errors that say what is wrong.
 
+use std::time::Duration;
+
 use netchannel::port::PacketIo;
 use netchannel::port::afxdp::{
-    self, AfXdpError, AfXdpPort, PortOptions, Umem, UmemOptions, ZeroCopy, queues_of,
+    self, AfXdpError, AfXdpPort, BusyPoll, PortOptions, Umem, UmemOptions, ZeroCopy, queues_of,
 };
 
 use crate::namespace::{in_namespace, pair};
@@ -121,6 +123,73 @@ fn chunks_may_be_half_a_page_and_huge_pages_are_a_wish() {
             assert_eq!(umem.pool().count(), 1024);
         }
         assert_eq!(ports[0].held(), 256);
+    });
+}
+
+/// Huge pages set aside besides those that there are; given back when it is dropped.
+struct HugePages {
+    before: String,
+}
+
+impl HugePages {
+    const FILE: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn set_aside(more: u32) -> Self {
+        let before = std::fs::read_to_string(Self::FILE).expect("a number");
+        let there_are: u32 = before.trim().parse().expect("a number");
+        std::fs::write(Self::FILE, (there_are + more).to_string()).expect("root");
+        Self { before }
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::FILE, &self.before);
+    }
+}
+
+#[test]
+fn packet_memory_lies_in_huge_pages_if_there_are_some() {
+    in_namespace(|| {
+        pair("inner", "outer", 1);
+        let _pages = HugePages::set_aside(8);
+        let options = UmemOptions {
+            huge_pages: true,
+            ..small()
+        };
+        let (umem, [port]) = {
+            let (umem, ports) = afxdp::open(&options, &[port_on("inner", 1)]).unwrap();
+            (umem, <[AfXdpPort; 1]>::try_from(ports).unwrap())
+        };
+        assert!(umem.uses_huge_pages());
+        assert_accounted(&umem, &[&port], 0);
+    });
+}
+
+#[test]
+fn busy_polling_is_asked_of_the_kernel_and_its_refusal_told() {
+    in_namespace(|| {
+        pair("inner", "outer", 1);
+        let with = |budget| {
+            let options = PortOptions {
+                busy_poll: Some(BusyPoll {
+                    budget,
+                    time: Duration::from_micros(20),
+                }),
+                ..port_on("inner", 1)
+            };
+            afxdp::open(&small(), &[options])
+        };
+        let (umem, ports) = with(8).unwrap();
+        assert_accounted(&umem, &[&ports[0]], 0);
+        drop((ports, umem));
+        let error = with(65_536).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("the kernel refuses SO_BUSY_POLL_BUDGET = 65536 on queue 0 of inner"),
+            "{error}"
+        );
     });
 }
 

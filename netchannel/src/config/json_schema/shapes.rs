@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use Shape::{
-    Flag, List, Number, NumberOrText, OneOrList, OneOrMore, PowerOfTwo, ShortTime, Text, Time, Words,
+    Flag, FlagOrWord, List, Number, NumberOrText, OneOrList, OneOrMore, PowerOfTwo, ShortTime, Text, Time,
+    Words,
 };
 
 use crate::channel::nat::{HIGHEST_LIMIT, HIGHEST_WELL_KNOWN_PORT, MOST_BLOCKS, SMALLEST_BLOCK};
@@ -15,6 +16,8 @@ use crate::dispatch::dimensions::{FIELDS, Notation};
 pub(super) enum Shape {
     Text,
     Flag,
+    /// True, false or this word.
+    FlagOrWord(&'static str),
     Number(u64, u64),
     PowerOfTwo(u64, u64),
     /// A number within limits, or text such as a range or a name.
@@ -35,6 +38,7 @@ impl Shape {
         match self {
             Text => json!({ "type": "string", "minLength": 1 }),
             Flag => json!({ "type": "boolean" }),
+            FlagOrWord(word) => json!({ "enum": [true, false, word] }),
             Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
             PowerOfTwo(least, most) => {
                 let all = (0..u64::BITS)
@@ -87,7 +91,7 @@ pub(super) fn of(table: &str, key: &str) -> Option<Shape> {
         ("workers", "spin" | "busy_poll_time") => ShortTime,
         ("workers", "busy_poll_budget") => Number(1, 65_535),
         ("memory", "frames") => PowerOfTwo(256, 1 << 20),
-        ("memory", "huge_pages") => Flag,
+        ("memory", "huge_pages") => FlagOrWord("auto"),
         ("rings", _) => RING,
         ("flow_table", "capacity") => Number(1_024, 1 << 24),
         ("flow_table", "offload") => Words(&["auto", "off"]),

@@ -1,5 +1,6 @@
 //! The kernel, its memory and its settings.
 
+use crate::config::HugePages;
 use crate::doctor::facts::{Facts, Kernel};
 use crate::doctor::finding::{Finding, Level};
 use crate::doctor::wanted::Wanted;
@@ -96,28 +97,26 @@ fn huge_pages(kernel: &Kernel, wanted: &Wanted, bytes: u64) -> Option<Finding> {
     let (all, free) = kernel.huge_pages?;
     let needed = bytes.div_ceil(HUGE_PAGE);
     let seen = format!("{free} huge pages of 2 MiB are free, packet memory takes {needed}");
-    if free >= needed && wanted.huge_pages {
-        return Some(Finding::ok(CHECK, seen));
-    }
+    let enough = free >= needed;
     let (level, why) = match wanted.huge_pages {
-        true => (
+        _ if enough && wanted.huge_pages != HugePages::Off => return Some(Finding::ok(CHECK, seen)),
+        HugePages::Wanted => (
             Level::Warning,
             "the configuration asks for them; without enough of them packet memory is in pages of 4 KiB",
         ),
-        false => (
+        HugePages::Auto | HugePages::Off => (
             Level::Advice,
             "in pages of 4 KiB packet memory takes hundreds of times as many entries of the processor's address cache",
         ),
     };
-    let finding = Finding::new(level, CHECK, seen, why);
-    let finding = match free >= needed {
-        true => finding,
-        false => finding.command(format!("sysctl -w vm.nr_hugepages={}", all + needed - free)),
-    };
-    Some(match wanted.huge_pages {
-        true => finding,
-        false => finding.advice("in the configuration: [memory] huge_pages = true"),
-    })
+    let mut finding = Finding::new(level, CHECK, seen, why);
+    if !enough {
+        finding = finding.command(format!("sysctl -w vm.nr_hugepages={}", all + needed - free));
+    }
+    if wanted.huge_pages == HugePages::Off {
+        finding = finding.advice("in the configuration: [memory] huge_pages = \"auto\"");
+    }
+    Some(finding)
 }
 
 fn forwarding(kernel: &Kernel, wanted: &Wanted) -> Option<Finding> {

@@ -16,6 +16,11 @@ const FAST_CLOCKS: [&str; 4] = [
     "hyperv_clocksource_tsc_page",
 ];
 
+/// Microseconds that a processor may take to wake: those of a shallow idle state.
+const LONG_WAKE: u64 = 10;
+/// Nanoseconds for which an idle processor of a virtual machine should wait before it halts.
+const HALT_POLL: u64 = 200_000;
+
 pub(super) fn check(processors: &Processors, wanted: Option<&Wanted>) -> Vec<Finding> {
     let mut found = vec![clock(processors)];
     let used: CpuSet = match wanted {
@@ -23,6 +28,7 @@ pub(super) fn check(processors: &Processors, wanted: Option<&Wanted>) -> Vec<Fin
         _ => processors.allowed.clone(),
     };
     found.extend(governor(processors, &used));
+    found.extend(idle(processors, &used, wanted));
     if let Some(wanted) = wanted {
         found.extend(pinning(processors, wanted));
         if !wanted.cores.is_empty() {
@@ -86,6 +92,44 @@ fn governor(processors: &Processors, used: &CpuSet) -> Option<Finding> {
     Some(Finding::new(Level::Warning, CHECK, seen, why).commands(commands))
 }
 
+/// How long it takes to wake a processor that a worker sleeps on.
+fn idle(processors: &Processors, used: &CpuSet, wanted: Option<&Wanted>) -> Option<Finding> {
+    const CHECK: &str = "idle-states";
+    if wanted.is_some_and(|wanted| matches!(wanted.wait, Wait::BusyPoll { .. })) {
+        return Some(Finding::ok(CHECK, "workers never sleep"));
+    }
+    if processors.halt_poll == Some(0) {
+        let seen = "idle processors of this virtual machine are given back to the host at once";
+        let why = "to get one back takes the host tens of microseconds: the first packet after silence waits for that, and so does who waits \
+                   for an answer";
+        return Some(
+            Finding::new(Level::Advice, CHECK, seen, why)
+                .command(format!(
+                    "echo {HALT_POLL} > /sys/module/haltpoll/parameters/guest_halt_poll_ns"
+                ))
+                .advice("it takes time of the host's processors; or pin a worker to the processor that its packets arrive on"),
+        );
+    }
+    let latency = |cpu| processors.cores.get(&cpu)?.wake_latency;
+    let longest = used.iter().filter_map(latency).max()?;
+    if longest <= LONG_WAKE {
+        return Some(Finding::ok(
+            CHECK,
+            format!("idle processors wake within {longest} us"),
+        ));
+    }
+    let deep: CpuSet = used
+        .iter()
+        .filter(|&cpu| latency(cpu) > Some(LONG_WAKE))
+        .collect();
+    let commands = deep.iter().map(|cpu| {
+        format!("echo {LONG_WAKE} > /sys/devices/system/cpu/cpu{cpu}/power/pm_qos_resume_latency_us")
+    });
+    let seen = format!("idle, it takes up to {longest} us to wake: {}", named(&deep));
+    let why = "the first packet after silence waits for that";
+    Some(Finding::new(Level::Advice, CHECK, seen, why).commands(commands))
+}
+
 fn pinning(processors: &Processors, wanted: &Wanted) -> Option<Finding> {
     const CHECK: &str = "workers";
     let threads = match wanted.workers {
@@ -146,16 +190,14 @@ fn pinning(processors: &Processors, wanted: &Wanted) -> Option<Finding> {
     }
     if wanted.cores.is_empty() {
         let seen = format!("{threads}, wherever the scheduler puts them");
-        return Some(match spins {
-            false => Finding::ok(CHECK, seen),
-            true => Finding::new(
-                Level::Advice,
-                CHECK,
-                seen,
-                "a worker that never sleeps should have a processor that nobody else uses",
-            )
-            .advice("in the configuration: [workers] cpus = ..."),
-        });
+        let why = match spins {
+            true => "a worker that never sleeps should have a processor that nobody else uses",
+            false => "packets wait while the scheduler moves it, and its caches have to be filled again",
+        };
+        return Some(Finding::new(Level::Advice, CHECK, seen, why).advice(format!(
+            "in the configuration: [workers] cpus = ..., of {}",
+            processors.allowed
+        )));
     }
     Some(Finding::ok(
         CHECK,

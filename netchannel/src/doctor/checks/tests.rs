@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Config, Wait};
+use crate::config::{Config, HugePages, Wait};
 use crate::doctor::cpu_set::CpuSet;
 use crate::doctor::facts::{
     Core, Device, Interrupt, Kernel, KernelTranslation, LinkState, Processors, Program, Translations,
@@ -81,6 +81,7 @@ fn good() -> Facts {
         governor: Some("performance".to_owned()),
         siblings: CpuSet::default(),
         node: Some(0),
+        wake_latency: Some(2),
     };
     Facts {
         processors: Processors {
@@ -92,6 +93,7 @@ fn good() -> Facts {
             clock_source: Some("tsc".to_owned()),
             clock_sources: vec!["tsc".to_owned(), "hpet".to_owned()],
             irqbalance: false,
+            halt_poll: None,
         },
         kernel: Kernel {
             release: Some("6.18.1".to_owned()),
@@ -113,7 +115,7 @@ fn good() -> Facts {
 
 fn config() -> Config {
     let mut config = Config::parse(TEXT, "test.toml").unwrap();
-    config.memory.huge_pages = true;
+    config.memory.huge_pages = HugePages::Wanted;
     config
 }
 
@@ -195,7 +197,12 @@ fn the_kernel_is_looked_at() {
         Warning,
         &["sysctl -w vm.nr_hugepages=134"],
     );
-    check(|_, it| it.memory.huge_pages = false, "huge-pages", Advice, &[]);
+    check(
+        |_, it| it.memory.huge_pages = HugePages::Off,
+        "huge-pages",
+        Advice,
+        &[],
+    );
     check(
         |it, _| it.kernel.ip_forward = Some(true),
         "ip-forward",
@@ -206,7 +213,7 @@ fn the_kernel_is_looked_at() {
         |_, it| {
             *it = Config::parse(&TEXT.replace("channel = \"internet\"", "channel = \"pass\""), "x")
                 .map(|mut it| {
-                    it.memory.huge_pages = true;
+                    it.memory.huge_pages = HugePages::Wanted;
                     it
                 })
                 .unwrap()
@@ -267,6 +274,28 @@ fn processors_are_looked_at() {
         Warning,
         &["echo performance > /sys/devices/system/cpu/cpu3/cpufreq/scaling_governor"],
     );
+    check(
+        |it, _| {
+            for core in it.processors.cores.values_mut() {
+                core.wake_latency = Some(170);
+            }
+        },
+        "idle-states",
+        Advice,
+        &[
+            "echo 10 > /sys/devices/system/cpu/cpu2/power/pm_qos_resume_latency_us",
+            "echo 10 > /sys/devices/system/cpu/cpu3/power/pm_qos_resume_latency_us",
+        ],
+    );
+    check(
+        |it, _| it.processors.halt_poll = Some(0),
+        "idle-states",
+        Advice,
+        &["echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns"],
+    );
+    let unpinned =
+        |_: &mut Facts, it: &mut Config| (it.workers.count, it.workers.cpus) = (Some(1), Vec::new());
+    check(unpinned, "workers", Advice, &[]);
     check(
         |it, _| it.processors.irqbalance = true,
         "irqbalance",

@@ -24,6 +24,9 @@ pub struct Processors {
     pub clock_sources: Vec<String>,
     /// Whether irqbalance runs.
     pub irqbalance: bool,
+    /// How long an idle processor of a virtual machine waits before it gives itself back to the host, in nanoseconds
+    /// (`guest_halt_poll_ns`); `None` on other machines.
+    pub halt_poll: Option<u64>,
 }
 
 /// One processor.
@@ -35,6 +38,8 @@ pub struct Core {
     pub siblings: CpuSet,
     /// Its memory node.
     pub node: Option<u32>,
+    /// The longest that it takes to wake from an idle state that it may use, in microseconds; `None` if the kernel does not tell.
+    pub wake_latency: Option<u64>,
 }
 
 impl Processors {
@@ -62,6 +67,7 @@ impl Processors {
             clock_source: root.text(&format!("{CLOCK}/current_clocksource")),
             clock_sources: sources.split_whitespace().map(str::to_owned).collect(),
             irqbalance: runs(root, "irqbalance"),
+            halt_poll: halt_poll(root),
             online,
         }
     }
@@ -78,8 +84,36 @@ impl Core {
             governor: root.text(&format!("{directory}/cpufreq/scaling_governor")),
             siblings: siblings.and_then(|list| CpuSet::parse(&list)).unwrap_or_default(),
             node,
+            wake_latency: wake_latency(root, directory),
         }
     }
+}
+
+/// Of the idle states that are not disabled, and within what is bearable (`pm_qos_resume_latency_us`).
+fn wake_latency(root: &Root, directory: &str) -> Option<u64> {
+    let bearable = match root
+        .text(&format!("{directory}/power/pm_qos_resume_latency_us"))
+        .as_deref()
+    {
+        // The kernel's words for "no limit" and for "none at all".
+        None | Some("0") => u64::MAX,
+        Some("n/a") => 0,
+        Some(limit) => limit.parse().ok()?,
+    };
+    let states = root.names(&format!("{directory}/cpuidle"));
+    let latencies = states.iter().filter_map(|state| {
+        let state = format!("{directory}/cpuidle/{state}");
+        let is_disabled = root.value::<u32>(&format!("{state}/disable")).unwrap_or(0) != 0;
+        let latency = root.value::<u64>(&format!("{state}/latency"))?;
+        (!is_disabled && latency <= bearable).then_some(latency)
+    });
+    latencies.max()
+}
+
+/// Only where the driver of idle states is the one for virtual machines that wait before they halt.
+fn halt_poll(root: &Root) -> Option<u64> {
+    let driver = root.text("sys/devices/system/cpu/cpuidle/current_driver")?;
+    (driver == "haltpoll").then(|| root.value("sys/module/haltpoll/parameters/guest_halt_poll_ns"))?
 }
 
 /// Whether a process of this name runs.

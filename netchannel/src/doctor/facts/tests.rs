@@ -74,6 +74,17 @@ fn processors_are_read() {
         ),
         ("sys/devices/system/cpu/cpu2/node1/x", ""),
         (
+            "sys/devices/system/cpu/cpu2/power/pm_qos_resume_latency_us",
+            "100\n",
+        ),
+        ("sys/devices/system/cpu/cpu2/cpuidle/state0/latency", "0\n"),
+        ("sys/devices/system/cpu/cpu2/cpuidle/state1/latency", "50\n"),
+        ("sys/devices/system/cpu/cpu2/cpuidle/state2/latency", "90\n"),
+        ("sys/devices/system/cpu/cpu2/cpuidle/state2/disable", "1\n"),
+        ("sys/devices/system/cpu/cpu2/cpuidle/state3/latency", "170\n"),
+        ("sys/devices/system/cpu/cpuidle/current_driver", "haltpoll\n"),
+        ("sys/module/haltpoll/parameters/guest_halt_poll_ns", "0\n"),
+        (
             "sys/devices/system/clocksource/clocksource0/current_clocksource",
             "hpet\n",
         ),
@@ -95,13 +106,14 @@ fn processors_are_read() {
         governor: Some("schedutil".to_owned()),
         siblings: set("0,2"),
         node: Some(1),
+        wake_latency: Some(50),
     };
     assert_eq!((seen.cores.len(), &seen.cores[&2]), (4, &core));
     assert_eq!(
         (seen.clock_source.as_deref(), seen.clock_sources.len()),
         (Some("hpet"), 2)
     );
-    assert!(seen.irqbalance);
+    assert_eq!((seen.irqbalance, seen.halt_poll), (true, Some(0)));
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Umem {
             };
             match Self::map(rounded, true) {
                 Err(AfXdpError::Memory { source, .. }) => {
-                    log::warn!("no huge pages for the UMEM ({source}): ordinary pages are used");
+                    log::debug!("no huge pages for the UMEM ({source}): ordinary pages are used");
                 }
                 other => return other,
             }
