@@ -252,6 +252,11 @@ impl Daemon {
         self.directory.join("control.sock")
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.service.process.pid()
+    }
+
     /// Its process, for signals and waiting.
     pub fn process(&mut self) -> &mut Process {
         &mut self.service.process
