@@ -3,6 +3,7 @@
 use std::ops::Add;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use zerocopy::FromZeros;
 
 /// A point in time: nanoseconds since an arbitrary start. It never runs backwards and wraps after 584 years.
@@ -57,6 +58,32 @@ impl Add<Duration> for Time {
     }
 }
 
+/// Translates between [`Time`] and the kernel's monotonic clock (`CLOCK_MONOTONIC`), in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelTime {
+    /// What the kernel's clock is ahead.
+    ahead: i128,
+}
+
+impl KernelTime {
+    /// The kernel's clock shows `kernel` at `time`.
+    pub const fn new(time: Time, kernel: u64) -> Self {
+        Self {
+            ahead: kernel as i128 - time.as_nanos() as i128,
+        }
+    }
+
+    /// What the kernel's clock shows at `time`; the nearest that it can show.
+    pub fn of(self, time: Time) -> u64 {
+        (i128::from(time.as_nanos()) + self.ahead).clamp(0, u64::MAX.into()) as u64
+    }
+
+    /// The time at which the kernel's clock shows this; the nearest that there is.
+    pub fn time(self, kernel: u64) -> Time {
+        Time((i128::from(kernel) - self.ahead).clamp(0, u64::MAX.into()) as u64)
+    }
+}
+
 /// Gives the time of the machine's monotonic clock; used by whoever drives a worker, never inside it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(std::time::Instant);
@@ -72,5 +99,18 @@ impl Clock {
     /// The time now.
     pub fn now(&self) -> Time {
         Self::START + self.0.elapsed()
+    }
+
+    /// The kernel's clock beside this one.
+    ///
+    /// # Errors
+    /// If the kernel does not tell the time.
+    pub fn kernel_time(&self) -> std::io::Result<KernelTime> {
+        let shows = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+        let kernel = Duration::from(shows).as_nanos();
+        Ok(KernelTime::new(
+            self.now(),
+            u64::try_from(kernel).unwrap_or(u64::MAX),
+        ))
     }
 }

@@ -75,8 +75,11 @@ impl Handle {
     ) -> Result<Answer<T>, Unanswered> {
         let (answer, answered) = sync_channel(1);
         self.send(Letter::Task(Box::new(move |dispatcher, now| {
+            dispatcher.count_offloaded(now);
+            let answered = question(dispatcher, now);
+            dispatcher.take_back_offloaded();
             // Whoever asked may have given up.
-            let _ = answer.send(question(dispatcher, now));
+            let _ = answer.send(answered);
         })))?;
         Ok(Answer(answered))
     }

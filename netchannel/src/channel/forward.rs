@@ -1,10 +1,10 @@
 //! The channel `forward`: a router (RFC 1812, RFC 8200) that changes nothing but the time to live and the Ethernet header.
 
 use super::Netchannel;
-use crate::dispatch::Context;
-use crate::dispatch::is_possible_source;
+use crate::dispatch::{Context, FlowKey, Offloadable, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::packet::Packet;
+use crate::time::Time;
 
 /// Forwards every packet by the kernel's routing table.
 #[derive(Debug, Default)]
@@ -36,5 +36,20 @@ impl Netchannel for Forward {
                 context.send(packet, &departure);
             }
         }
+    }
+
+    fn offload(&mut self, flow: &FlowKey, _note: u64, _context: &mut Context<'_>) -> Option<Offloadable> {
+        is_possible_source(flow.source).then_some(Offloadable {
+            rewriting: None,
+            needs_dont_fragment: false,
+            until: Time::MAX,
+            toward: flow.destination,
+            note: 0,
+        })
+    }
+
+    /// Nothing but the flow itself ends, when it is silent.
+    fn carried_until(&mut self, _note: u64, seen: Option<Time>) -> Option<Time> {
+        seen.map(|_| Time::MAX)
     }
 }

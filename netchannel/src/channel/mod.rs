@@ -23,8 +23,8 @@ use serde_json::Value;
 use zerocopy::FromZeros;
 
 use crate::control::report::Pool;
-use crate::dispatch::Context;
 use crate::dispatch::dimensions::Arrival;
+use crate::dispatch::{Context, FlowKey, Offloadable};
 use crate::interface::{Interfaces, Role};
 use crate::packet::Packet;
 use crate::time::Time;
@@ -93,14 +93,6 @@ pub trait Netchannel {
     fn take_over(&mut self, packet: Packet, word: u64, context: &mut Context<'_>) {
         let _ = word;
         self.process(&mut vec![packet], context);
-    }
-
-    /// Whether a packet of no flow that the flow table knows is part of something that the channel has already: the first answer to a
-    /// connection that went out, say. Asked about packets that would be turned away because too many flows begin; see
-    /// [`Dispatcher::limit_new_flows`](crate::dispatch::Dispatcher::limit_new_flows). It must cost little.
-    fn expects(&self, arrival: &Arrival<'_>, role: Role) -> bool {
-        let (_, _) = (arrival, role);
-        false
     }
 
     /// Called some ten times a second, packets or not, so that the channel can let time pass. The time is
@@ -213,6 +205,26 @@ pub trait Netchannel {
     /// The channel's large tables.
     fn memory(&self) -> Vec<TableMemory> {
         Vec::new()
+    }
+
+    /// Whether packets of a flow of TCP or UDP need nothing but what this returns, so that the kernel's fast path may move them: for a channel that
+    /// forwards. `None`, as by default, if they have to come here. Never asked for whole packets only, so a channel that looks at anything else
+    /// but addresses, ports and lengths of a whole packet without the flags SYN, FIN and RST says `None`.
+    fn offload(&mut self, flow: &FlowKey, note: u64, context: &mut Context<'_>) -> Option<Offloadable> {
+        let (_, _, _) = (flow, note, context);
+        None
+    }
+
+    /// A flow that was [offloaded](Self::offload) under this note had its last packet at `seen`; `None` if it had none. Returns when its
+    /// state ends if no more come, `None` to have it back.
+    fn carried_until(&mut self, note: u64, seen: Option<Time>) -> Option<Time> {
+        let (_, _) = (note, seen);
+        None
+    }
+
+    /// Adds the notes of offloaded flows that the channel wants back now. Called after each burst.
+    fn recalled(&mut self, notes: &mut Vec<u64>) {
+        let _ = notes;
     }
 
     /// Deletes mappings, for a channel that translates: returns how many, and the number to go on from if there may be more. That may

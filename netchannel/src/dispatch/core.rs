@@ -261,6 +261,16 @@ impl Core {
         routing::way_to(self.network.network(), &self.interfaces, destination, flow_hash)
     }
 
+    /// The way to `destination` if packets can leave now, and its next hop.
+    pub(crate) fn open_way(&self, destination: IpAddr, flow_hash: u32) -> Option<(Departure, NextHop)> {
+        routing::open_way(self.network.network(), &self.interfaces, destination, flow_hash)
+    }
+
+    /// The Ethernet address of an interface.
+    pub(crate) fn mac_of(&self, interface: InterfaceId) -> MacAddress {
+        self.macs[usize::from(interface.0)]
+    }
+
     /// Has the kernel confirm a next hop's address that is in use.
     pub(crate) fn confirm(&mut self, next_hop: NextHop, now: Time) {
         // Forgetting costs one question too many.

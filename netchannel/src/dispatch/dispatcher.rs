@@ -1,6 +1,7 @@
 //! One worker's loop body: receive, parse, find the flow, hand to channels, transmit.
 
 mod observe;
+mod offloading;
 mod take_over;
 
 pub use observe::TooManyWatches;
@@ -17,7 +18,7 @@ use super::flow_key::PackedKey;
 use super::flow_record::FlowRecorder;
 use super::flow_table::{Flow, FlowTable, Sought};
 use super::observation::Watches;
-use super::overload::Overload;
+use super::offload::Offloader;
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::{BoxId, OwnedBox, RuleSet, RuleSetBuilder};
@@ -28,7 +29,7 @@ use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces, PortId};
 use crate::network::NetworkReader;
 use crate::packet::{Headers, Packet, complete_checksum};
-use crate::port::{AbsentPort, Frame, FramePool, PacketIo};
+use crate::port::{AbsentPort, Frame, FramePool, PacketIo, PortCounters};
 use crate::time::Time;
 
 /// Packets taken from a port at once.
@@ -102,8 +103,6 @@ pub struct Dispatcher {
     any_destination: bool,
     channels: Registry,
     rules: RuleSet,
-    /// What bounds new flows when packets come too fast; `None` if nothing does.
-    overload: Option<Overload>,
     /// Packets for each port that its transmit ring had no room for.
     transmit_drops: Vec<u64>,
     /// Kept from burst to burst, so that none of them allocates.
@@ -118,6 +117,10 @@ pub struct Dispatcher {
     busy: Vec<ChannelId>,
     /// Those who want to see single packets; `None` if nobody does.
     watches: Option<Box<Watches>>,
+    /// Flows that the XDP program carries; `None` if it carries none.
+    offloader: Option<Box<Offloader>>,
+    /// For each port, what was carried for it by those before the present one.
+    offloaded: Vec<PortCounters>,
 }
 
 impl Dispatcher {
@@ -153,6 +156,7 @@ impl Dispatcher {
         let mut core = Core::new(interfaces, ports.len(), pool, flows, network, resolver, kernel);
         core.team = team.map(|member| member.join(&mut channels));
         let transmit_drops = vec![0; ports.len()];
+        let offloaded = vec![PortCounters::default(); ports.len()];
         Ok(Self {
             core,
             transmit_drops,
@@ -161,21 +165,15 @@ impl Dispatcher {
             any_destination,
             channels,
             rules,
-            overload: None,
             frames: Vec::with_capacity(BURST),
             admitted: Vec::with_capacity(BURST),
             headers: vec![Headers::EMPTY; BURST],
             sought: Vec::with_capacity(BURST),
             busy: Vec::new(),
             watches: None,
+            offloader: None,
+            offloaded,
         })
-    }
-
-    /// From now on, when packets come faster than they can be worked off, those of known flows go before new flows, and hosts share what is left
-    /// for new flows; the others' first packets are dropped ([`DropReason::NewFlowLimit`]). The ports' receive rings hold so many packets:
-    /// while no more come without a pause, none is dropped. Without this call, all packets are equal.
-    pub fn limit_new_flows(&mut self, receive_ring: usize) {
-        self.overload = Some(Overload::new(self.ports.len(), receive_ring));
     }
 
     /// One round: a burst from each port, through the channels, and out. Returns how many packets came in; 0 means that there is
@@ -186,7 +184,7 @@ impl Dispatcher {
     /// what would leave by it is dropped, and the others go on; see [`reopen`](Self::reopen).
     pub fn poll(&mut self, now: Time) -> Result<usize, PortFailed> {
         if self.core.refresh_network() {
-            self.settle(now);
+            self.follow_network(now);
         }
         let mut received = 0;
         for port in 0..self.ports.len() {
@@ -195,6 +193,7 @@ impl Dispatcher {
         if self.core.team.is_some() {
             received += self.take_over(now);
         }
+        self.end_round(now);
         let mut failed = Ok(received);
         for (number, port) in self.ports.iter_mut().enumerate() {
             if let Err(source) = port.flush() {
@@ -225,9 +224,6 @@ impl Dispatcher {
         }
         self.frames = frames;
         self.forward(now);
-        if let Some(overload) = &mut self.overload {
-            overload.received(usize::from(port.0), received, limit, now);
-        }
         received
     }
 
@@ -289,10 +285,9 @@ impl Dispatcher {
             channels,
             rules,
             busy,
-            overload,
+            offloader,
             ..
         } = self;
-        let mut overload = overload.as_mut().filter(|overload| overload.is_active());
         let mut admitted = self.admitted.drain(..).zip(&self.headers);
         let mut all_sought = self.sought.drain(..);
         while let (Some((frame, headers)), Some(sought)) = (admitted.next(), all_sought.next()) {
@@ -300,9 +295,7 @@ impl Dispatcher {
                 core.flows.prefetch(later);
             }
             let interface = sought.interface();
-            let id = if let Some(id) = core.flows.find(&sought) {
-                id
-            } else {
+            let id = core.flows.find(&sought).unwrap_or_else(|| {
                 let role = core.interfaces.get(interface).role;
                 let arrival = Arrival {
                     frame: frame.bytes(),
@@ -313,18 +306,9 @@ impl Dispatcher {
                 if let Some(team) = &core.team {
                     action = team.direct(action, &arrival, role, channels);
                 }
-                let entry = channels.entry(action.channel);
-                if let Some(overload) = &mut overload
-                    && !core.flows.has_former(&sought)
-                    && !overload.admits(headers.source)
-                    && !entry.channel.expects(&arrival, role)
-                {
-                    core.drop(frame, DropReason::NewFlowLimit);
-                    continue;
-                }
-                entry.counters.flows += 1;
+                channels.entry(action.channel).counters.flows += 1;
                 core.flows.open(&sought, action, now)
-            };
+            });
             let length = frame.len() as u64;
             let Some(flow) = core.flows.flow_mut(id) else {
                 unreachable!("the flow was found or opened just now");
@@ -333,6 +317,11 @@ impl Dispatcher {
             flow.bytes += length;
             flow.last_seen = now;
             let channel = flow.channel;
+            if Offloader::is_due(flow.packets)
+                && let Some(offloader) = offloader
+            {
+                offloader.offer(id, sought.key());
+            }
             let entry = channels.entry(channel);
             entry.counters.packets += 1;
             entry.counters.bytes += length;
@@ -432,6 +421,7 @@ impl Dispatcher {
     /// Lets time pass: timers of channels, packets that waited too long. Call it some ten times a second.
     pub fn tick(&mut self, now: Time) {
         self.settle(now);
+        self.tick_offloaded(now);
         if self.core.flows.needs_sweep() {
             self.core.flows.sweep(SWEPT_BUCKETS, now);
         }
@@ -439,6 +429,7 @@ impl Dispatcher {
         for entry in self.channels.entries() {
             entry.channel.tick(&mut Context::new(now, &mut self.core));
         }
+        self.end_round(now);
         self.transmit(now);
     }
 
@@ -460,6 +451,7 @@ impl Dispatcher {
             kernel,
         } = parts;
         debug_assert_eq!(ports.len(), self.ports.len());
+        self.recall_offloaded();
         self.ports = ports;
         self.partial_checksums = partial_checksums;
         self.partial_checksums.resize(self.ports.len(), false);
@@ -468,6 +460,7 @@ impl Dispatcher {
 
     /// Goes on with interfaces that have other indices in the kernel.
     pub fn set_interfaces(&mut self, interfaces: Interfaces) {
+        self.recall_offloaded();
         self.core.set_interfaces(interfaces);
     }
 
@@ -475,6 +468,7 @@ impl Dispatcher {
     /// [`FlowTable::is_swept`] says when no flow counts for a former rule any more.
     /// Returns the former ones, which may take their time to be freed.
     pub fn set_rules(&mut self, rules: RuleSet) -> RuleSet {
+        self.recall_offloaded();
         self.core.flows.reserve_rules(rules.rule_numbers());
         self.core.flows.invalidate();
         std::mem::replace(&mut self.rules, rules)
@@ -496,6 +490,7 @@ impl Dispatcher {
         remove: &[BoxId],
     ) -> Result<Vec<OwnedBox>, InsertError> {
         let placed = self.rules.change(add, remove)?;
+        self.recall_offloaded();
         self.core.flows.reserve_rules(self.rules.rule_numbers());
         self.core.flows.invalidate();
         Ok(placed)

@@ -11,7 +11,7 @@ mod flow_table;
 mod fragment;
 mod icmp_error;
 mod observation;
-mod overload;
+mod offload;
 mod registry;
 mod routing;
 mod rule_counters;
@@ -31,6 +31,7 @@ pub use observation::{
     Decision, Fate, MAX_WATCHES, Novelty, Observation, PacketFilter, Sent, Translation, Unseen, Watch,
     WatchOptions, Watcher,
 };
+pub use offload::{Offload, OffloadPort, Offloadable, Rewriting};
 pub use registry::{ChannelCounters, NameTaken, Registry};
 pub(crate) use routing::flow_hash;
 pub use routing::{Departure, Resolve, is_possible_source};

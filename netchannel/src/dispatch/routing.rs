@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use crate::drop_reason::DropReason;
 use crate::interface::{InterfaceId, Interfaces};
-use crate::network::{Forwarding, InterfaceIndex, MacAddress, Neighbour, NeighbourState, Network, RouteKind};
+use crate::network::{
+    Forwarding, InterfaceIndex, MacAddress, Neighbour, NeighbourState, Network, Path, RouteKind,
+};
 use crate::packet::Headers;
 
 /// The way out of the box towards a next hop, complete: good until the network changes.
@@ -61,18 +63,8 @@ pub(crate) fn way_to(network: &Network, interfaces: &Interfaces, destination: Ip
     let Some(interface) = interfaces.by_index(path.link.index) else {
         return Way::None(DropReason::EgressNotServed);
     };
-    let next_hop = NextHop {
-        interface,
-        index: path.link.index,
-        address: path.neighbour_address,
-    };
-    let mtu = u16::try_from(path.mtu).unwrap_or(u16::MAX);
-    let departure = |destination| Departure {
-        interface,
-        source: path.link.mac,
-        destination,
-        mtu,
-    };
+    let next_hop = next_hop(&path, interface);
+    let departure = |destination| departure(&path, interface, destination);
     match path.neighbour {
         Some(Neighbour {
             mac: Some(mac),
@@ -83,9 +75,46 @@ pub(crate) fn way_to(network: &Network, interfaces: &Interfaces, destination: Ip
     }
 }
 
+/// The way to `destination`, and the next hop that it leads by; `None` unless packets can leave now.
+pub(crate) fn open_way(
+    network: &Network,
+    interfaces: &Interfaces,
+    destination: IpAddr,
+    flow_hash: u32,
+) -> Option<(Departure, NextHop)> {
+    let Forwarding::Via(path) = network.forwarding(destination, flow_hash) else {
+        return None;
+    };
+    let interface = interfaces.by_index(path.link.index)?;
+    let mac = path.neighbour?.mac?;
+    is_forwardable(destination).then(|| (departure(&path, interface, mac), next_hop(&path, interface)))
+}
+
+fn departure(path: &Path<'_>, interface: InterfaceId, destination: MacAddress) -> Departure {
+    Departure {
+        interface,
+        source: path.link.mac,
+        destination,
+        mtu: u16::try_from(path.mtu).unwrap_or(u16::MAX),
+    }
+}
+
+fn next_hop(path: &Path<'_>, interface: InterfaceId) -> NextHop {
+    NextHop {
+        interface,
+        index: path.link.index,
+        address: path.neighbour_address,
+    }
+}
+
 /// What chooses among several next hops for a packet's flow.
 pub(crate) fn flow_hash(headers: &Headers) -> u32 {
     let (source_port, destination_port) = headers.ports();
+    hash_of_ports(source_port, destination_port)
+}
+
+/// As [`flow_hash`], of the flow's ports.
+pub(crate) fn hash_of_ports(source_port: u16, destination_port: u16) -> u32 {
     u32::from(source_port).wrapping_mul(0x9e37_79b1) ^ u32::from(destination_port)
 }
 

@@ -114,6 +114,11 @@ impl Delta {
             .word(u16::from_be_bytes([c, d]), u16::from_be_bytes([g, h]))
     }
 
+    /// What is added to the complement of a checksum.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
     /// Both changes.
     #[inline]
     pub const fn and(self, other: Delta) -> Self {

@@ -32,6 +32,7 @@ mod limits;
 mod listing;
 mod mapping;
 mod moving;
+mod offload;
 mod one_to_one;
 mod outbound;
 mod owner;
@@ -83,7 +84,7 @@ use super::{
 };
 use crate::control::report;
 use crate::dispatch::dimensions::Arrival;
-use crate::dispatch::{Context, Departure, IcmpError, is_possible_source};
+use crate::dispatch::{Context, Departure, FlowKey, IcmpError, Offloadable, is_possible_source};
 use crate::drop_reason::DropReason;
 use crate::interface::Role;
 use crate::packet::{Fragment, Packet};
@@ -276,7 +277,10 @@ impl Nat {
             return context.drop(packet, DropReason::NatNotIpv4);
         };
         let kind = Kind::of(&packet.headers);
-        let direction = Direction::from(context.interfaces().get(packet.interface).role);
+        let direction = match context.interfaces().get(packet.interface).role {
+            Role::Inside => Direction::Outbound,
+            Role::Outside => Direction::Inbound,
+        };
         if let Kind::Ports(tuple) = kind
             && tuple.can_go(direction)
         {
@@ -428,6 +432,19 @@ impl Netchannel for Nat {
         self.take_over_packet(packet, word, context);
     }
 
+    fn offload(&mut self, flow: &FlowKey, note: u64, context: &mut Context<'_>) -> Option<Offloadable> {
+        let role = context.interfaces().get(flow.interface).role;
+        self.offloadable(flow, note, role, context.network_version(), context.now())
+    }
+
+    fn carried_until(&mut self, note: u64, seen: Option<Time>) -> Option<Time> {
+        self.table.carried_until(note, seen)
+    }
+
+    fn recalled(&mut self, notes: &mut Vec<u64>) {
+        notes.append(&mut self.table.recalled);
+    }
+
     fn process(&mut self, burst: &mut Vec<Packet>, context: &mut Context<'_>) {
         self.table.start_burst();
         let loads_ahead = self.table.session_count() > CACHED_SESSIONS;
@@ -449,13 +466,6 @@ impl Netchannel for Nat {
                 }
                 None => self.handle(packet, context),
             }
-        }
-    }
-
-    fn expects(&self, arrival: &Arrival<'_>, role: Role) -> bool {
-        match Kind::of(arrival.headers) {
-            Kind::Ports(tuple) => self.table.knows(&tuple, role.into()),
-            Kind::Error | Kind::Not(_) => false,
         }
     }
 

@@ -123,6 +123,8 @@ pub(super) struct Session {
     pub(super) is_hairpin: bool,
     /// Which way its first packet went.
     pub(super) opener: Direction,
+    /// The directions that the kernel's fast path carries, a bit each.
+    pub(super) carried: u8,
     /// When the timeout started.
     pub(super) active: Time,
     /// By direction: what packets get in place of their source (outbound) or destination (inbound).
@@ -148,6 +150,7 @@ impl Session {
             phase: Phase::opened(mapping.protocol, opener, remote, lifetimes),
             is_hairpin,
             opener,
+            carried: 0,
             active: now,
             rewrites: [
                 Rewrite::new(mapping.protocol, mapping.inside, mapping.external),

@@ -66,7 +66,9 @@ pub(super) struct Table {
     wheel: Wheel,
     lifetimes: Lifetimes,
     ways: Ways,
-    refresh_inbound: bool,
+    pub(super) refresh_inbound: bool,
+    /// Notes of carried flows that are wanted back.
+    pub(super) recalled: Vec<u64>,
     /// What is left of [`MOST_CLEARED_PER_BURST`].
     clearing: usize,
     /// Sessions that there may be.
@@ -91,6 +93,7 @@ impl Table {
             lifetimes: Lifetimes::from(&settings.timeouts),
             ways: Ways::default(),
             refresh_inbound: settings.refresh_inbound,
+            recalled: Vec::new(),
             clearing: MOST_CLEARED_PER_BURST,
             limit,
             limit_per_mapping: settings.sessions_per_mapping,
@@ -116,6 +119,10 @@ impl Table {
     #[inline]
     pub(super) fn session(&self, index: u32) -> &Session {
         self.sessions.get(index)
+    }
+
+    pub(super) fn session_mut(&mut self, index: u32) -> &mut Session {
+        self.sessions.get_mut(index)
     }
 
     /// The way out of a session in this direction that was found last, if the network is still the same.
@@ -229,35 +236,12 @@ impl Table {
         None
     }
 
-    /// Whether a packet that goes this way is of a session that has not ended; it may be at its timeout. Those of forwarded ports are not looked for
-    /// on their way out. O(1).
-    pub(super) fn knows(&self, tuple: &Tuple, direction: Direction) -> bool {
-        let Tuple {
-            protocol,
-            source,
-            destination,
-            ..
-        } = *tuple;
-        let (mapping, remote) = match direction {
-            Direction::Outbound => (
-                self.mappings.of_inside(protocol, source, destination),
-                destination,
-            ),
-            Direction::Inbound => (self.mappings.of_external(protocol, destination), source),
-        };
-        mapping.is_some_and(|mapping| self.session_with(mapping, remote).is_some())
-    }
-
-    fn session_with(&self, mapping: u32, remote: Endpoint) -> Option<u32> {
-        self.by_key.find(&SessionKey { mapping, remote }, |index| {
-            let session = self.sessions.get(index);
-            session.mapping == mapping && session.remote == remote
-        })
-    }
-
     /// The session of a mapping with an outside endpoint. O(1).
     pub(super) fn find(&mut self, mapping: u32, remote: Endpoint, now: Time) -> Option<u32> {
-        let index = self.session_with(mapping, remote)?;
+        let index = self.by_key.find(&SessionKey { mapping, remote }, |index| {
+            let session = self.sessions.get(index);
+            session.mapping == mapping && session.remote == remote
+        })?;
         self.if_alive(index, now)
     }
 
@@ -468,6 +452,7 @@ impl Table {
 
     /// Ends a session that is not in the wheel, and its mapping with the last one.
     fn end(&mut self, index: u32, reason: EndReason, now: Time) {
+        self.recall(index);
         let session = self.sessions.get(index);
         let Session { mapping, remote, .. } = *session;
         self.mappings.session_deleted(session, reason, now);
@@ -528,6 +513,7 @@ impl Table {
         let before = session.deadline(&self.lifetimes);
         session.phase = Phase::Tcp(next);
         let deadline = session.deadline(&self.lifetimes);
+        self.recall(index);
         if deadline < before {
             // The timer would come up too late.
             self.wheel.remove(index);

@@ -76,6 +76,11 @@ impl Rewrite {
         self.to
     }
 
+    /// What it does to the checksums of the IPv4 header and of the transport header.
+    pub(super) fn deltas(&self) -> (Delta, Delta) {
+        (self.network, self.transport)
+    }
+
     /// Puts the endpoint in a packet and brings its checksums up to date. The packet must have 8 bytes of transport header.
     #[inline]
     pub(super) fn apply(&self, bytes: &mut [u8], place: Place, side: Side) {

@@ -3,6 +3,7 @@
 
 use super::{Flow, FlowTable};
 use crate::dispatch::rule_counters::{RuleCounters, RuleCounts, RuleNumber};
+use crate::time::Time;
 
 /// What closed flows have counted, and a census of the open ones if one is being taken.
 #[derive(Debug, Default)]
@@ -47,6 +48,16 @@ impl Ledger {
         {
             census.counts.get_mut(flow.rule).take_off(&counted);
         }
+    }
+
+    /// Packets of a flow that is over.
+    pub(super) fn count(&mut self, rule: RuleNumber, packets: u64, bytes: u64, last_hit: Time) {
+        self.closed.get_mut(rule).add(&RuleCounters {
+            packets,
+            bytes,
+            flows: 0,
+            last_hit,
+        });
     }
 
     fn reset(&mut self, rule: RuleNumber) {

@@ -64,6 +64,11 @@ impl FlowId {
         place: u32::MAX,
         stamp: 0,
     };
+
+    /// Different for each place in the table.
+    pub(crate) fn place(self) -> u32 {
+        self.place
+    }
 }
 
 /// A flow's key, and where it is if it is in the table.
@@ -74,6 +79,11 @@ pub(crate) struct Sought {
 }
 
 impl Sought {
+    /// The flow's key.
+    pub(crate) fn key(&self) -> PackedKey {
+        self.key
+    }
+
     /// The interface that the flow's packets arrive on.
     #[inline(always)]
     pub(crate) fn interface(&self) -> InterfaceId {
@@ -88,7 +98,7 @@ struct Place {
 }
 
 /// A set-associative table of flows: a lookup looks at one bucket of 8 entries, and a flow that finds its bucket full takes the
-/// place of the one that was silent longest; those of a single packet give way half a minute sooner than others. Hashes are keyed with a secret, so that nobody outside can fill a chosen bucket.
+/// place of the one that was silent longest. Hashes are keyed with a secret, so that nobody outside can fill a chosen bucket.
 pub struct FlowTable {
     ipv4: Set<Ipv4Key>,
     ipv6: Set<Ipv6Key>,
@@ -205,15 +215,6 @@ impl FlowTable {
         }
     }
 
-    /// Whether there is the flow that was sought, whatever rule set decided it. O(1).
-    pub(crate) fn has_former(&self, sought: &Sought) -> bool {
-        let Sought { key, place } = sought;
-        match key {
-            PackedKey::V4(key) => self.ipv4.has(*place, key),
-            PackedKey::V6(key) => self.ipv6.has(*place, key),
-        }
-    }
-
     /// Opens a flow, or decides a stale one anew. O(1).
     pub(crate) fn open(&mut self, sought: &Sought, action: impl Into<Action>, now: Time) -> FlowId {
         let Action {
@@ -262,6 +263,26 @@ impl FlowTable {
             self.ipv4.flow_mut(id)
         } else {
             self.ipv6.flow_mut(id)
+        }
+    }
+
+    /// Counts packets of a flow that did not come here. For its rule they count even if it has lost its place.
+    pub(crate) fn count(&mut self, id: FlowId, rule: RuleNumber, packets: u64, bytes: u64, seen: Time) {
+        match self.flow_mut(id) {
+            Some(flow) => {
+                flow.packets += packets;
+                flow.bytes += bytes;
+                flow.last_seen = flow.last_seen.max(seen);
+            }
+            None => self.ledger.count(rule, packets, bytes, seen),
+        }
+    }
+
+    /// The name, among all places, of the flow at a place of [`flow_at`](Self::flow_at).
+    pub(crate) fn name_of_place(&self, place: usize) -> u32 {
+        match place.checked_sub(self.ipv4.places()) {
+            None => place as u32,
+            Some(place) => place as u32 | FlowId::IPV6,
         }
     }
 

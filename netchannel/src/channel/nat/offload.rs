@@ -1,0 +1,101 @@
+//! Sessions whose packets the kernel's fast path may move: those that need nothing but to be translated.
+
+use std::net::IpAddr;
+
+use super::Nat;
+use super::flow::{Direction, Protocol};
+use super::session::{Cookie, Phase, Session};
+use super::table::Table;
+use crate::dispatch::{FlowKey, Offloadable, Rewriting};
+use crate::interface::Role;
+use crate::time::Time;
+
+impl Nat {
+    /// See [`Netchannel::offload`](crate::channel::Netchannel::offload). Sessions between inside hosts stay here, as do those that open or close.
+    pub(super) fn offloadable(
+        &mut self,
+        flow: &FlowKey,
+        note: u64,
+        role: Role,
+        network_version: u64,
+        now: Time,
+    ) -> Option<Offloadable> {
+        let cookie = Cookie::from_note(note);
+        let direction = cookie.direction;
+        let is_its_way = match role {
+            Role::Inside => direction == Direction::Outbound,
+            Role::Outside => direction == Direction::Inbound,
+        };
+        let session = self.table.session_of(note)?;
+        let until = self.table.deadline(session);
+        if !is_its_way || session.is_hairpin || !session.is_plain() || now >= until {
+            return None;
+        }
+        // It is known where it leaves, and that this is the other side.
+        self.table.way_of(session, direction, network_version)?;
+        let rewrite = *session.rewrite(direction);
+        self.table.set_carried(cookie.index, direction);
+        let (network, transport) = rewrite.deltas();
+        let to = rewrite.to();
+        Some(Offloadable {
+            rewriting: Some(Rewriting {
+                source: direction == Direction::Outbound,
+                address: to.address,
+                port: to.port,
+                network,
+                transport,
+            }),
+            needs_dont_fragment: true,
+            until,
+            toward: match direction {
+                Direction::Outbound => flow.destination,
+                Direction::Inbound => IpAddr::V4(to.address),
+            },
+            note,
+        })
+    }
+}
+
+impl Session {
+    /// Whether its packets need nothing but to be translated, unless their flags say otherwise.
+    fn is_plain(&self) -> bool {
+        match self.phase {
+            Phase::Tcp(state) => state.is_established(),
+            _ => self.phase.protocol() == Protocol::Udp,
+        }
+    }
+}
+
+impl Table {
+    /// The flow of a session in this direction is carried from now on.
+    fn set_carried(&mut self, index: u32, direction: Direction) {
+        self.session_mut(index).carried |= 1 << direction as u8;
+    }
+
+    /// What is carried of a session comes back: it ends, or its next packets decide about it.
+    pub(super) fn recall(&mut self, index: u32) {
+        let carried = std::mem::take(&mut self.session_mut(index).carried);
+        for direction in [Direction::Outbound, Direction::Inbound] {
+            if carried & 1 << direction as u8 != 0 {
+                let note = self.cookie(index, direction).to_note();
+                self.recalled.push(note);
+            }
+        }
+    }
+
+    /// A carried flow had its last packet at `seen`. Returns when its session ends; `None` if it has ended, or is not to be carried any more.
+    pub(super) fn carried_until(&mut self, note: u64, seen: Option<Time>) -> Option<Time> {
+        let Cookie { index, direction, .. } = Cookie::from_note(note);
+        self.session_of(note)?;
+        let counts = direction == Direction::Outbound || self.refresh_inbound;
+        let session = self.session_mut(index);
+        if let Some(seen) = seen
+            && (counts || session.phase.protocol() == Protocol::Tcp)
+        {
+            session.active = session.active.max(seen);
+        }
+        let is_plain = session.is_plain();
+        let session = self.session(index);
+        is_plain.then(|| self.deadline(session))
+    }
+}
