@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::filter::FlowFilter;
 use super::inspect::Inspector;
 use crate::channel::SessionEntry;
-use crate::control::report::{Flow as Reported, FlowTranslation, Flows};
+use crate::control::report::{Flow as Reported, FlowTranslation, Flows, Runs};
 use crate::control::{ControlError, FlowOrder, FlowPage, TopFlows};
 use crate::dispatch::{Dispatcher, Flow, FlowKey, RuleNumber};
 use crate::packet::Fragment;
@@ -25,6 +25,7 @@ struct Found {
     key: FlowKey,
     flow: Flow,
     translation: Option<SessionEntry>,
+    is_offloaded: bool,
     now: Time,
 }
 
@@ -58,6 +59,7 @@ fn slice(
             key,
             flow: *flow,
             translation: dispatcher.translation_of(flow, now),
+            is_offloaded: dispatcher.is_offloaded(place),
             now,
         });
         if found.len() == limit {
@@ -165,6 +167,10 @@ impl Inspector {
                 packets: flow.packets,
                 bytes: flow.bytes,
                 idle_seconds: now.since(flow.last_seen).as_secs(),
+                runs: match found.is_offloaded {
+                    true => Runs::Xdp,
+                    false => Runs::UserSpace,
+                },
                 translation: found.translation.map(|session| FlowTranslation {
                     inside: session.inside,
                     external: session.external,

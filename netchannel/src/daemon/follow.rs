@@ -164,6 +164,7 @@ impl Daemon {
             let interfaces = self.layout.interfaces.clone();
             self.team
                 .ask_all(move |dispatcher, _| dispatcher.set_interfaces(interfaces.clone()))?;
+            self.offload()?;
             self.inspect_anew();
         }
         Ok(())
@@ -194,6 +195,7 @@ impl Daemon {
                     log::info!("{port}: it is back");
                 }
                 self.layout = found;
+                self.offload()?;
                 self.inspect_anew();
                 return Ok(());
             }

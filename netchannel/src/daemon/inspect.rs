@@ -17,7 +17,7 @@ use crate::control::report::{
 use crate::control::{ControlError, Inspect, Request, Watch, Watched};
 use crate::dispatch::{Dispatcher, Totals};
 use crate::events::Events;
-use crate::interface::Interfaces;
+use crate::interface::{Interfaces, PortId};
 use crate::network::SharedNetwork;
 use crate::port::PortCounters;
 use crate::port::afxdp::{AfXdpPort, QueueStatistics};
@@ -237,14 +237,16 @@ impl PortCount {
 
 fn count_ports(dispatcher: &Dispatcher) -> Vec<PortCount> {
     let ports = dispatcher.ports().iter().zip(dispatcher.transmit_drops());
-    ports
-        .map(|(port, &dropped)| {
+    (0..)
+        .map(PortId)
+        .zip(ports)
+        .map(|(number, (port, &dropped))| {
             let any: &dyn Any = port.as_ref();
             let sockets = any
                 .downcast_ref::<AfXdpPort>()
                 .and_then(|port| port.statistics().ok());
             PortCount {
-                counters: port.counters(),
+                counters: dispatcher.port_counters(number),
                 dropped,
                 kernel: sum(&sockets.unwrap_or_default()),
             }

@@ -10,6 +10,7 @@ mod memory;
 mod metrics;
 mod network_events;
 mod network_pages;
+mod offload;
 mod offloads;
 mod packet_thread;
 mod pages;
@@ -40,11 +41,12 @@ use crate::rules::Rule;
 use crate::setup::{self, Claim, CustomChannels, Device, Layout, RuleCompiler, SetupError};
 use crate::time::Clock;
 use crate::worker::{self, Handle, Mailbox};
-use crate::xdp::{AttachedMode, ModeChoice, OffloadSizes, Pins, XdpError, XdpProgram};
+use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpError, XdpProgram};
 
 use follow::Following;
 use inspect::Inspector;
 use metrics::Metrics;
+use offload::Offloading;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
 pub(crate) use packet_thread::frame_capacity;
@@ -142,6 +144,7 @@ enum Event {
     WorkerEnded,
     PortFailed(PortFailed),
     Network(NetworkEvent),
+    RedirectTargets,
     Reload(Reload),
 }
 
@@ -238,6 +241,8 @@ pub struct Daemon {
     offloads: Offloads,
     pins: Pins,
     following: Following,
+    offloading: Offloading,
+    clock: Clock,
 }
 
 impl Daemon {
@@ -303,7 +308,7 @@ impl Daemon {
             refuse_if_too_large(device, &links, frame_capacity)?;
         }
         let offloads = Offloads::turn_off(&layout);
-        let mut xdp = XdpProgram::load(frame_capacity, OffloadSizes::OFF)?;
+        let mut xdp = XdpProgram::load(frame_capacity, offload::sizes(&config.flow_table))?;
         xdp.pin_in(pins.clone());
         let xdp = Arc::new(Mutex::new(xdp));
         let (sender, events) = channel();
@@ -367,6 +372,7 @@ impl Daemon {
 
         let mut daemon = Self {
             following: Following::new(&layout),
+            offloading: Offloading::default(),
             pins: pins.clone(),
             config,
             rules,
@@ -387,10 +393,12 @@ impl Daemon {
             event_log,
             monitor,
             offloads,
+            clock,
         };
         // Asked for before the program is attached: from the first packet on it knows what to do.
         daemon.set_interest()?;
         daemon.attach_all()?;
+        daemon.start_offload()?;
         pins.remove_older(LONGEST_TAKEOVER);
         daemon.serve()?;
         daemon.listen_to_network()?;
@@ -466,6 +474,7 @@ impl Daemon {
                 Ok(Event::PortFailed(failed)) => self.port_failed(&failed),
                 Ok(Event::Reload(reload)) => self.reload(reload),
                 Ok(Event::Network(event)) => self.network_changed(event)?,
+                Ok(Event::RedirectTargets) => self.offload()?,
                 Err(RecvTimeoutError::Timeout) => self.follow(),
             }
         }
@@ -487,6 +496,7 @@ impl Daemon {
         self.server = None;
         self.metrics = None;
         self.saver = None;
+        self.leave_offloaded(takeover);
         self.threads.stop();
         // Saving took its time. If this fails, there is a little less of it.
         let _ = hold(&self.xdp);

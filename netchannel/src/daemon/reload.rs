@@ -175,8 +175,7 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
         config::FlowTable {
             capacity,
             offload,
-            offloaded_flows,
-            limit_new_flows
+            offloaded_flows
         },
         flow_table,
         new.flow_table

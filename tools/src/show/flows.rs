@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use netchannel::control::report::{Flow, Flows};
+use netchannel::control::report::{Flow, Flows, Runs};
 use netchannel::control::{Client, FlowPage, MAX_PAGE, TopFlows};
 
 use super::listing::{Listed, Output};
@@ -82,6 +82,7 @@ impl Listed for Flow {
         ("PACKETS", Right),
         ("BYTES", Right),
         ("IDLE", Right),
+        ("RUNS IN", Left),
         ("TRANSLATED", Left),
     ];
 
@@ -101,6 +102,10 @@ impl Listed for Flow {
             count(self.packets),
             bytes(self.bytes),
             seconds(self.idle_seconds),
+            match self.runs {
+                Runs::UserSpace => "user space".to_owned(),
+                Runs::Xdp => "XDP".to_owned(),
+            },
             self.translation.map_or("-".to_owned(), |translation| {
                 format!("{} is {}", translation.inside, translation.external)
             }),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use netchannel::control::report::{
-    Channel, Channels, CopyMode, DropReason, Drops, Flow, FlowTranslation, Flows, Frames, KernelStatistics,
+    Channel, Channels, CopyMode, DropReason, Drops, Flow, FlowTranslation, Flows, Frames, KernelStatistics, Runs,
     LinkState, Memory, Pool, Pools, Port, Ports, Rings, Table, Traffic, Work, Worker, Workers, XdpMode,
 };
 use ratatui::Terminal;
@@ -49,6 +49,7 @@ fn sample(start: Instant, seconds: u64) -> Sample {
         packets: 10 * seconds,
         bytes: bytes * seconds,
         idle_seconds: 0,
+        runs: Runs::UserSpace,
         translation: Some(FlowTranslation {
             inside: format!("10.0.0.{host}:{port}").parse().unwrap(),
             external: "198.51.100.1:2000".parse().unwrap(),

@@ -46,9 +46,23 @@ pub struct Flow {
     pub bytes: u64,
     /// Seconds since the last packet.
     pub idle_seconds: u64,
+    /// Where its packets are moved.
+    #[serde(default)]
+    pub runs: Runs,
     /// What a translator makes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translation: Option<FlowTranslation>,
+}
+
+/// Where the packets of a flow are moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runs {
+    /// By a worker.
+    #[default]
+    UserSpace,
+    /// By the XDP program, as far as they are plain.
+    Xdp,
 }
 
 /// What a translator makes of a flow.
