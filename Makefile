@@ -86,8 +86,7 @@ bench-reclaim: setup
 bench-packet-path: setup
 	cargo bench --locked --package netchannel-benches --bench packet_path --bench nat --bench nat_state
 
-# Packets, TCP, round trips and new flows through this NAT and its peers: about 20 minutes. Options: make bench-traffic ARGS=--help,
-# or e.g. make bench-traffic ARGS=--quick
+# Packets per second and TCP throughput through this NAT and its peers. Options: make bench-traffic ARGS=--help
 bench-traffic: build
 	cargo build --release --locked --package netchannel-benches --examples
 	cargo build --release --locked --package netchannel --examples

@@ -1,7 +1,6 @@
 //! The figures as Markdown tables: rule sets in rows, structures in columns.
 
-use netchannel_benches::chart::grouped;
-
+use crate::chart::grouped;
 use crate::figures::{Figures, Run};
 use crate::peers::{self, Change};
 

@@ -196,6 +196,27 @@ impl NatBox {
     }
 
     fn after(&mut self, send: impl FnOnce(&mut TestBox)) -> Seen {
+        let result = self.after_any(send);
+        for frame in result.lan.iter().chain(&result.wan) {
+            if Headers::parse(frame).is_ok() {
+                assert_checksums(frame);
+            }
+        }
+        result
+    }
+
+    /// As the others, for a frame whose checksums may be wrong.
+    pub fn any_frame(&mut self, is_inside: bool, frame: &[u8]) -> Seen {
+        self.after_any(|test| {
+            let sent = match is_inside {
+                true => test.lan.send(frame),
+                false => test.wan.send(&to_wan(frame)),
+            };
+            assert!(sent);
+        })
+    }
+
+    fn after_any(&mut self, send: impl FnOnce(&mut TestBox)) -> Seen {
         let before = self.test.dispatcher.totals().dropped;
         let passed = self.test.kernel.passed.borrow().len();
         send(&mut self.test);
@@ -214,11 +235,6 @@ impl NatBox {
             passed: self.test.kernel.passed.borrow()[passed..].to_vec(),
             dropped,
         };
-        for frame in result.lan.iter().chain(&result.wan) {
-            if Headers::parse(frame).is_ok() {
-                assert_checksums(frame);
-            }
-        }
         self.test.assert_all_accounted_for();
         assert_eq!(self.test.dispatcher.totals().consumed(), 0);
         result
@@ -326,7 +342,10 @@ impl NatBox {
     pub fn delete(&mut self, slice: Slice<'_>) -> (u64, Option<u64>) {
         let mut channels = self.test.dispatcher.channels_mut();
         let (_, nat) = channels.find(|(name, _)| *name == "nat").unwrap();
-        nat.delete_mappings(slice, self.test.now)
+        let deleted = nat.delete_mappings(slice, self.test.now);
+        drop(channels);
+        self.test.dispatcher.take_back_offloaded();
+        deleted
     }
 
     pub fn detail(&self, pointer: &str) -> Value {

@@ -18,6 +18,7 @@ mod log;
 mod model;
 mod mutation;
 mod observation;
+mod offload;
 mod packets;
 mod ports;
 mod routing;

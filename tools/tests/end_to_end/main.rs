@@ -19,6 +19,7 @@ mod modes;
 mod mtu;
 mod neighbours;
 mod packets;
+mod offload;
 mod replay;
 mod restart;
 mod routes;

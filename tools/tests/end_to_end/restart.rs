@@ -14,6 +14,7 @@ use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, Options, SER
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 
+use crate::offload::{ENOUGH, Talk, poll_at_the_ends};
 use crate::site::{
     ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_echo, check_traffic, eventually, has_program, lab,
     launch, let_the_kernel_forward,
@@ -295,5 +296,24 @@ fn state_saved_at_intervals_survives_a_kill() {
     let log = lasting.start("");
     assert!(log.contains("1 mappings with 1 sessions taken up again"), "{log}");
     assert_eq!(lasting.site().external("udp"), [external].into());
+    lasting.finish();
+}
+
+/// What is carried when the daemon stops goes on without it.
+#[test]
+fn carried_flows_go_on_while_there_is_no_daemon() {
+    let mut lasting = Lasting::new("takeover = 600");
+    poll_at_the_ends(&lasting.site().lab);
+    let talk = Talk::new(&lasting.site().lab);
+    eventually("both directions are carried", || {
+        talk.exchange(ENOUGH);
+        lasting.site().verdict("offloaded") >= 2 * ENOUGH as u64
+    });
+    lasting.stop();
+    talk.exchange(100);
+    lasting.start("takeover = 600");
+    talk.exchange(3 * ENOUGH);
+    assert!(lasting.site().verdict("offloaded") > 0, "it was taken up");
+    assert_eq!(lasting.site().mappings().len(), 1, "the session is the same");
     lasting.finish();
 }
