@@ -48,11 +48,8 @@ const MANY_SESSIONS: &str = r#"
 sessions = 4194304
 sessions_per_mapping = 65536
 "#;
-/// Room for their flows, at its end.
-const MANY_FLOWS: &str = r#"
-[flow_table]
-capacity = 4194304
-"#;
+/// Room for their flows.
+const MANY_FLOWS: &str = "capacity = 4194304";
 
 /// How to start a daemon.
 #[derive(Debug, Clone)]
@@ -79,11 +76,28 @@ impl Launch {
             .configuration
             .split_once("\n[[rule]]")
             .unwrap_or((&self.configuration, ""));
-        let configuration = format!("{channel}{MANY_SESSIONS}\n[[rule]]{rules}{MANY_FLOWS}");
-        Self {
+        let configuration = format!("{channel}{MANY_SESSIONS}\n[[rule]]{rules}");
+        let launch = Self {
             configuration,
             ..self
+        };
+        launch.with_flow_table(MANY_FLOWS)
+    }
+
+    /// The same with the XDP program carrying flows that are worth it, or no flows.
+    pub fn with_offload(self, offload: bool) -> Self {
+        let mode = if offload { "auto" } else { "off" };
+        self.with_flow_table(&format!("offload = \"{mode}\""))
+    }
+
+    /// The same with a further key of the flow table.
+    fn with_flow_table(mut self, key: &str) -> Self {
+        const TABLE: &str = "\n[flow_table]\n";
+        if !self.configuration.contains(TABLE) {
+            self.configuration += TABLE;
         }
+        self.configuration = self.configuration.replacen(TABLE, &format!("{TABLE}{key}\n"), 1);
+        self
     }
 
     /// A daemon with a configuration of one's own.

@@ -50,6 +50,9 @@ pub enum Error {
         /// Its output so far.
         log: String,
     },
+    /// The kernel lacks what something needs.
+    #[error("not possible here: {0}")]
+    Unsupported(String),
     /// A peer answered something else than it should have.
     #[error("unexpected answer: {0}")]
     Answer(String),

@@ -7,6 +7,7 @@ use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -33,6 +34,37 @@ pub fn run(command: &mut Command) -> Result<String> {
         });
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Moves the calling thread to a processor.
+///
+/// # Errors
+/// [`Error::Io`] if there is no such processor, or this process may not use it.
+pub fn run_on(processor: usize) -> Result<()> {
+    let mut processors = CpuSet::new();
+    processors
+        .set(processor)
+        .during(format!("choose processor {processor}"))?;
+    sched_setaffinity(Pid::from_raw(0), &processors).during(format!("move to processor {processor}"))
+}
+
+/// The processors that the calling thread may use, in order.
+///
+/// # Errors
+/// [`Error::Io`] if the kernel does not tell.
+pub fn usable_processors() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0)).during("ask for the processors there are")?;
+    let usable = |processor: &usize| set.is_set(*processor).unwrap_or(false);
+    Ok((0..CpuSet::count()).filter(usable).collect())
+}
+
+/// A processor as a mask, as the kernel's settings take it: groups of 32 bits in hexadecimal, from the highest on.
+pub fn processor_mask(processor: usize) -> String {
+    format!(
+        "{:x}{}",
+        1_u32 << (processor % 32),
+        ",00000000".repeat(processor / 32)
+    )
 }
 
 /// A command for a line of words separated by blanks. There is no quoting.
@@ -156,5 +188,26 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_have_one_bit() {
+        let masks = [0, 5, 31, 32, 65].map(processor_mask);
+        assert_eq!(
+            masks,
+            ["1", "20", "80000000", "1,00000000", "2,00000000,00000000"]
+        );
+    }
+
+    #[test]
+    fn there_is_a_processor_to_run_on() {
+        let usable = usable_processors().expect("the kernel tells");
+        run_on(usable[0]).expect("it may be used");
+        assert!(run_on(CpuSet::count()).is_err());
     }
 }

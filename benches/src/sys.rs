@@ -87,15 +87,27 @@ pub(crate) fn set_int_option(
     })
 }
 
-/// Binds a packet socket to an interface, for all protocols.
+/// What a packet socket is given to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// Frames of all protocols.
+    All,
+    /// None: it only sends.
+    Nothing,
+}
+
+/// Binds a packet socket to an interface.
 ///
 /// # Errors
 /// What bind says.
-pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
+pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, interface: u32, listen: Listen) -> io::Result<()> {
     // SAFETY: every field of sockaddr_ll is an integer, and all zero is a value of it.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_protocol = match listen {
+        Listen::All => (libc::ETH_P_ALL as u16).to_be(),
+        Listen::Nothing => 0,
+    };
     address.sll_ifindex = interface.cast_signed();
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the pointer and length describe `address`, which lives across the call.

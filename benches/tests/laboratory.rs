@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use netchannel_benches::Error;
-use netchannel_benches::bpf::{Counter, Flow, Generator, Load};
+use netchannel_benches::bpf::{Counter, Generator, Load};
 use netchannel_benches::daemon::STANDARD_CONFIGURATION;
 use netchannel_benches::measure::{Processors, hardware_address, prepare_packets};
 use netchannel_benches::namespace::{Namespace, sweep};
@@ -18,6 +18,7 @@ use netchannel_benches::subject::Subject;
 use netchannel_benches::topology::{
     BOX_INSIDE, BOX_OUTSIDE, FAR, INSIDE, Lab, Offloads, Options, SERVER, SERVER_V6,
 };
+use netchannel_benches::traffic::datagram::Flow;
 use netchannel_benches::traffic::http::{HttpServer, Method, parallel};
 use netchannel_benches::traffic::ping::{Ping, ping};
 use netchannel_benches::traffic::probe::{self, Answer, Hop, Probe, probe, traceroute};
@@ -332,8 +333,7 @@ fn generated_datagrams_are_whole() {
         &flow,
         &Load {
             rate: Some(1000),
-            sources: 4,
-            ..Load::default()
+            flows: 4,
         },
         Duration::from_millis(200),
     );

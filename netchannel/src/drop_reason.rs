@@ -54,6 +54,7 @@ drop_reasons! {
     NeighbourUnresolved "neighbour-unresolved" "The next hop did not answer ARP or neighbour discovery in time; the sender was told."
     NeighbourQueueFull "neighbour-queue-full" "Too many packets already wait for the next hop's address."
     TooBig "too-big" "The packet is larger than the MTU of its way out and may not be fragmented; the sender was told."
+    NewFlowLimit "new-flow-limit" "The first packet of a flow while more packets came than could be worked off: known flows go first, and the sender had its share of new ones."
     NoFrame "no-frame" "No frame of the pool was free."
     TransmitFull "transmit-full" "The transmit ring had no room."
     HandoffFull "handoff-full" "There was no room on the way to the worker that the packet belongs to."

@@ -12,13 +12,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use netchannel_benches::chart::{Bar, Chart, Group, Line, Marker, Panel, Style};
 
-mod chart;
 mod figures;
 mod peers;
 mod tables;
 
-use chart::{Bar, Chart, Group, Line, Marker, Panel, Style};
 use figures::{Figures, Run};
 use peers::{Change, MEMORY_RULES, PEERS};
 

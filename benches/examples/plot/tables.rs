@@ -1,6 +1,7 @@
 //! The figures as Markdown tables: rule sets in rows, structures in columns.
 
-use crate::chart::grouped;
+use netchannel_benches::chart::grouped;
+
 use crate::figures::{Figures, Run};
 use crate::peers::{self, Change};
 

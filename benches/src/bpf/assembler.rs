@@ -1,4 +1,4 @@
-//! An assembler for eBPF, with what the two programs need (RFC 9669).
+//! An assembler for eBPF, with what the programs here need (RFC 9669).
 
 /// One of the machine's registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +51,17 @@ pub(super) enum If {
 #[repr(i32)]
 pub(super) enum Helper {
     KtimeGetNs = 5,
+    GetSmpProcessorId = 8,
+    Redirect = 23,
+    RedirectMap = 51,
 }
 
-/// What an XDP program answers (`enum xdp_action`).
+/// What a program answers: `enum xdp_action`, and `TC_ACT_OK`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum Verdict {
+    /// Of a program at the traffic control hook: the packet goes on.
+    Continue = 0,
     Drop = 1,
     Pass = 2,
     Transmit = 3,
@@ -82,6 +87,7 @@ const XOR: u8 = 0xa7;
 const MOVE: u8 = 0xb7;
 const SUBTRACT: u8 = 0x17;
 const SHIFT_RIGHT: u8 = 0x77;
+const SHIFT_LEFT: u8 = 0x67;
 /// Operand is a register, not a constant.
 const REGISTER: u8 = 0x08;
 
@@ -116,6 +122,12 @@ impl Assembler {
         self.double(to, PSEUDO_MAP_VALUE, map, 0);
     }
 
+    /// `to =` a map, as helper functions take it
+    pub(super) fn map(&mut self, to: Register, map: i32) {
+        const PSEUDO_MAP: u8 = 1;
+        self.double(to, PSEUDO_MAP, map, 0);
+    }
+
     fn double(&mut self, to: Register, kind: u8, low: i32, high: i32) {
         self.emit(0x18, to, kind, 0, low);
         self.emit(0, Register::R0, 0, 0, high);
@@ -124,6 +136,11 @@ impl Assembler {
     /// `to += constant`
     pub(super) fn add(&mut self, to: Register, constant: i32) {
         self.emit(ADD, to, 0, 0, constant);
+    }
+
+    /// `to += from`
+    pub(super) fn add_register(&mut self, to: Register, from: Register) {
+        self.emit(ADD | REGISTER, to, from as u8, 0, 0);
     }
 
     /// `to -= from`
@@ -139,6 +156,11 @@ impl Assembler {
     /// `to >>= constant`
     pub(super) fn shift_right(&mut self, to: Register, constant: i32) {
         self.emit(SHIFT_RIGHT, to, 0, 0, constant);
+    }
+
+    /// `to <<= constant`
+    pub(super) fn shift_left(&mut self, to: Register, constant: i32) {
+        self.emit(SHIFT_LEFT, to, 0, 0, constant);
     }
 
     /// `to ^= constant`
@@ -174,6 +196,11 @@ impl Assembler {
     /// Ends the program.
     pub(super) fn answer(&mut self, verdict: Verdict) {
         self.set(Register::R0, verdict as i32);
+        self.answer_result();
+    }
+
+    /// Ends the program with what is in R0.
+    pub(super) fn answer_result(&mut self) {
         self.emit(0x95, Register::R0, 0, 0, 0);
     }
 

@@ -5,7 +5,6 @@
 //! writes the whole frame each time.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -13,28 +12,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use signal_hook::SigId;
 
 use super::assembler::{Assembler, Helper, If, Register, Verdict, Width};
-use super::syscall::{self, Words};
+use super::syscall::{self, Hook, Words};
 use crate::error::During;
 use crate::namespace::Namespace;
+use crate::process::run_on;
+use crate::traffic::datagram::{
+    COMPLEMENTS, DESTINATION_PORT, DESTINATIONS, FRAME, Flow, MOST_FLOWS, SOURCE_PORT, SOURCES, frame,
+};
 use crate::{Result, stop};
-
-/// Bytes of a frame, without its check sequence.
-pub const FRAME: usize = 64;
-
-const ETHERNET: usize = 14;
-const IPV4: usize = 20;
-const UDP: usize = 8;
-const SOURCE_PORT: usize = ETHERNET + IPV4;
-const DESTINATION_PORT: usize = SOURCE_PORT + 2;
-/// First bytes of payload: the complements of the ports, so that the checksum is the same for all flows.
-const COMPLEMENTS: usize = SOURCE_PORT + UDP;
 
 /// Runs of the program at most: minutes.
 const RUNS: u32 = 1 << 31;
@@ -46,44 +36,28 @@ const LONGEST_DELAY: i32 = 1_000_000;
 /// The signal that ends a run.
 const END: Signal = Signal::SIGUSR1;
 
-/// Where the datagrams come from and go to.
-#[derive(Debug, Clone, Copy)]
-pub struct Flow {
-    /// Source and destination MAC address.
-    pub hardware: ([u8; 6], [u8; 6]),
-    /// Source and destination address.
-    pub addresses: (Ipv4Addr, Ipv4Addr),
-    /// First source port and destination port.
-    pub ports: (u16, u16),
-}
-
 /// How much to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     /// Datagrams per second, at least 1; as many as possible if empty.
     pub rate: Option<u32>,
-    /// Source ports, in turn, from the first on. A power of two, at most 32,768.
-    pub sources: u16,
-    /// Destination ports, each for one turn of the source ports, from the first on. A power of two, at most 32,768.
-    pub destinations: u16,
+    /// Flows, in turn: first the source ports from the first one on, [`SOURCES`] of them, then
+    /// the destination ports. At most [`MOST_FLOWS`](crate::traffic::datagram::MOST_FLOWS).
+    pub flows: u32,
 }
 
 impl Default for Load {
     /// As many as possible, in one flow.
     fn default() -> Self {
-        Self {
-            rate: None,
-            sources: 1,
-            destinations: 1,
-        }
+        Self { rate: None, flows: 1 }
     }
 }
 
 /// The generator.
 #[derive(Debug)]
 pub struct Generator {
-    /// Datagrams sent, and the time of the next.
-    state: Words<2>,
+    /// Datagrams sent, the time of the next, and its flow.
+    state: Words<3>,
     program: OwnedFd,
     frame: [u8; FRAME],
     interface: u32,
@@ -98,7 +72,7 @@ impl Generator {
         let state = Words::new().during("make a map")?;
         let frame = frame(flow);
         let code = program(state.descriptor(), &frame, flow.ports, load);
-        let program = syscall::load(&code).during("load the generator's program")?;
+        let program = syscall::load(Hook::Xdp, &code).during("load the generator's program")?;
         let interface =
             namespace.run(|| if_nametoindex(interface).during(format!("find interface {interface}")))?;
         Ok(Self {
@@ -114,7 +88,7 @@ impl Generator {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the kernel refuses.
     pub fn sent(&self) -> Result<u64> {
-        let [sent, _] = self.state.read().during("read the generator's count")?;
+        let [sent, ..] = self.state.read().during("read the generator's count")?;
         Ok(sent)
     }
 
@@ -141,14 +115,10 @@ impl Generator {
     }
 
     fn run_until_signal(&self, processor: usize) -> Result<()> {
-        let mut processors = CpuSet::new();
-        processors
-            .set(processor)
-            .during(format!("choose processor {processor}"))?;
-        sched_setaffinity(Pid::from_raw(0), &processors).during(format!("move to processor {processor}"))?;
-        let [sent, _] = self.state.read().during("read the generator's count")?;
+        run_on(processor)?;
+        let [sent, _, flow] = self.state.read().during("read the generator's count")?;
         self.state
-            .write(&[sent, 0])
+            .write(&[sent, 0, flow])
             .during("reset the generator's clock")?;
         syscall::run_live(self.program.as_fd(), &self.frame, self.interface, RUNS, BATCH)
             .during("generate packets")
@@ -171,53 +141,6 @@ fn end_after(duration: Duration, sender: Pthread, done: &AtomicBool) {
         }
         thread::sleep(left.clamp(Duration::from_millis(1), Duration::from_millis(20)));
     }
-}
-
-/// The frame of the first flow.
-fn frame(flow: &Flow) -> [u8; FRAME] {
-    let mut frame = [0; FRAME];
-    let ((source_mac, destination_mac), (source, destination)) = (flow.hardware, flow.addresses);
-    frame[..6].copy_from_slice(&destination_mac);
-    frame[6..12].copy_from_slice(&source_mac);
-    frame[12..14].copy_from_slice(&[0x08, 0x00]);
-    let total = ((FRAME - ETHERNET) as u16).to_be_bytes();
-    let mut header = [
-        0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
-    header[12..16].copy_from_slice(&source.octets());
-    header[16..].copy_from_slice(&destination.octets());
-    let checksum = !sum(&header);
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
-    frame[ETHERNET..ETHERNET + IPV4].copy_from_slice(&header);
-
-    let length = ((FRAME - ETHERNET - IPV4) as u16).to_be_bytes();
-    let udp = &mut frame[SOURCE_PORT..];
-    udp[..2].copy_from_slice(&flow.ports.0.to_be_bytes());
-    udp[2..4].copy_from_slice(&flow.ports.1.to_be_bytes());
-    udp[4..6].copy_from_slice(&length);
-    udp[UDP..UDP + 2].copy_from_slice(&(!flow.ports.0).to_be_bytes());
-    udp[UDP + 2..UDP + 4].copy_from_slice(&(!flow.ports.1).to_be_bytes());
-    let mut pseudo = [0, 17, length[0], length[1], 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
-    pseudo[4..8].copy_from_slice(&source.octets());
-    pseudo[8..12].copy_from_slice(&destination.octets());
-    pseudo.extend_from_slice(udp);
-    // Zero would say that there is no checksum.
-    let checksum = match !sum(&pseudo) {
-        0 => 0xffff,
-        checksum => checksum,
-    };
-    udp[6..8].copy_from_slice(&checksum.to_be_bytes());
-    frame
-}
-
-/// Ones' complement sum of 16-bit words, RFC 1071.
-fn sum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes
-        .chunks_exact(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + sum) as u16
 }
 
 fn program(state: i32, frame: &[u8; FRAME], first_ports: (u16, u16), load: &Load) -> Vec<[u8; 8]> {
@@ -257,21 +180,30 @@ fn program(state: i32, frame: &[u8; FRAME], first_ports: (u16, u16), load: &Load
         asm.set_double(R1, word);
         asm.store(Width::Double, R2, (index * 8) as i16, R1);
     }
-    let turns = [
-        (SOURCE_PORT, COMPLEMENTS, 0, load.sources, first_ports.0),
-        (
-            DESTINATION_PORT,
-            COMPLEMENTS + 2,
-            load.sources.ilog2(),
-            load.destinations,
-            first_ports.1,
-        ),
-    ];
-    for (port, complement, shift, ports, first) in turns {
-        if ports > 1 {
+    if load.flows > 1 {
+        let more = asm.label();
+        asm.load(Width::Double, R5, R7, 16);
+        asm.copy(R1, R5);
+        asm.add(R1, 1);
+        asm.jump_if_constant(R1, If::Less, load.flows.min(MOST_FLOWS).cast_signed(), more);
+        asm.set(R1, 0);
+        asm.place(more);
+        asm.store(Width::Double, R7, 16, R1);
+        let fields = [
+            (SOURCE_PORT, COMPLEMENTS, 0, SOURCES, first_ports.0),
+            (
+                DESTINATION_PORT,
+                COMPLEMENTS + 2,
+                SOURCES.ilog2(),
+                DESTINATIONS,
+                first_ports.1,
+            ),
+        ];
+        let fields = &fields[..if load.flows > SOURCES { 2 } else { 1 }];
+        for &(port, complement, shift, ports, first) in fields {
             asm.copy(R1, R5);
             asm.shift_right(R1, shift.cast_signed());
-            asm.and(R1, i32::from(ports) - 1);
+            asm.and(R1, ports.cast_signed() - 1);
             asm.add(R1, first.into());
             asm.big_endian_half(R1);
             asm.store(Width::Half, R2, port as i16, R1);
@@ -283,30 +215,4 @@ fn program(state: i32, frame: &[u8; FRAME], first_ports: (u16, u16), load: &Load
     asm.place(drop);
     asm.answer(Verdict::Drop);
     asm.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checksums_hold_for_every_flow() {
-        let flow = Flow {
-            hardware: ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]),
-            addresses: (Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(198, 51, 100, 2)),
-            ports: (1024, 9),
-        };
-        let mut frame = frame(&flow);
-        assert_eq!(sum(&frame[ETHERNET..ETHERNET + IPV4]), 0xffff);
-        for port in [1024_u16, 1025, 5000, 33_791] {
-            for (at, port) in [(SOURCE_PORT, port), (DESTINATION_PORT, port ^ 0x55)] {
-                frame[at..at + 2].copy_from_slice(&port.to_be_bytes());
-                frame[at + UDP..at + UDP + 2].copy_from_slice(&(!port).to_be_bytes());
-            }
-            let mut summed = vec![0, 17];
-            summed.extend_from_slice(&frame[ETHERNET + IPV4 + 4..ETHERNET + IPV4 + 6]);
-            summed.extend_from_slice(&frame[ETHERNET + 12..]);
-            assert_eq!(sum(&summed), 0xffff, "port {port}");
-        }
-    }
 }

@@ -1,10 +1,14 @@
-//! Two small eBPF programs, assembled here: a packet generator and a packet counter, both cheap enough not to
-//! be what a measurement measures.
+//! Small eBPF programs, assembled here: a packet generator and a packet counter, both cheap enough not to be what a
+//! measurement measures, a reflector of probes, and the least that an XDP forwarder can do.
 
 mod assembler;
 mod counter;
 mod generator;
+mod redirect;
+mod reflector;
 mod syscall;
 
 pub use counter::Counter;
-pub use generator::{FRAME, Flow, Generator, Load};
+pub use generator::{Generator, Load};
+pub use redirect::{Redirect, Side};
+pub use reflector::Reflector;

@@ -14,13 +14,37 @@ const PROGRAM_TEST_RUN: c_int = 10;
 const LINK_CREATE: c_int = 28;
 
 const MAP_TYPE_ARRAY: u32 = 2;
-const PROGRAM_TYPE_XDP: u32 = 6;
-const ATTACH_XDP: u32 = 37;
-/// Native mode, not the generic one.
-const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+const MAP_TYPE_DEVMAP: u32 = 14;
 /// Frames are not thrown away after the run, but go where the program's answer says.
 const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 const LOG_SIZE: usize = 64 * 1024;
+
+/// Where a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// XDP, in native mode, not the generic one.
+    Xdp,
+    /// Traffic control, for what comes in (`BPF_TCX_INGRESS`; Linux 6.6).
+    Ingress,
+}
+
+impl Hook {
+    fn program_type(self) -> u32 {
+        match self {
+            Self::Xdp => 6,
+            Self::Ingress => 3,
+        }
+    }
+
+    /// Attachment type and flags.
+    fn attachment(self) -> (u32, u32) {
+        const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+        match self {
+            Self::Xdp => (37, XDP_FLAGS_DRV_MODE),
+            Self::Ingress => (46, 0),
+        }
+    }
+}
 
 fn bpf<T>(command: c_int, attributes: &mut T) -> io::Result<c_long> {
     // SAFETY: `attributes` is a prefix of `union bpf_attr` for `command` (the callers below), its size is
@@ -60,23 +84,7 @@ struct MapElement {
 
 impl<const N: usize> Words<N> {
     pub(super) fn new() -> io::Result<Self> {
-        #[repr(C)]
-        struct Attributes {
-            kind: u32,
-            key_size: u32,
-            value_size: u32,
-            entries: u32,
-            flags: u32,
-        }
-        let (key_size, value_size) = (size_of::<u32>() as u32, size_of::<[u64; N]>() as u32);
-        let mut attributes = Attributes {
-            kind: MAP_TYPE_ARRAY,
-            key_size,
-            value_size,
-            entries: 1,
-            flags: 0,
-        };
-        bpf(MAP_CREATE, &mut attributes).map(|descriptor| Self(owned(descriptor)))
+        make_map(MAP_TYPE_ARRAY, size_of::<[u64; N]>(), 1).map(Self)
     }
 
     /// The descriptor, as a program names the map.
@@ -95,20 +103,63 @@ impl<const N: usize> Words<N> {
     }
 
     fn element(&self, command: c_int, value: u64) -> io::Result<()> {
-        let key = 0_u32;
-        let mut attributes = MapElement {
-            map: self.0.as_raw_fd().cast_unsigned(),
-            _padding: 0,
-            key: ptr::from_ref(&key) as u64,
-            value,
-            flags: 0,
-        };
-        bpf(command, &mut attributes).map(drop)
+        element(&self.0, command, 0, value)
     }
 }
 
-/// Loads an XDP program. The error has the verifier's last words.
-pub(super) fn load(code: &[[u8; 8]]) -> io::Result<OwnedFd> {
+/// Interfaces that frames can be redirected to, by number.
+#[derive(Debug)]
+pub(super) struct Devices(OwnedFd);
+
+impl Devices {
+    /// Makes a map of interfaces of the calling thread's network namespace.
+    pub(super) fn new(interfaces: &[u32]) -> io::Result<Self> {
+        let map = make_map(MAP_TYPE_DEVMAP, size_of::<u32>(), interfaces.len() as u32)?;
+        for (number, interface) in (0..).zip(interfaces) {
+            element(&map, MAP_UPDATE, number, ptr::from_ref(interface) as u64)?;
+        }
+        Ok(Self(map))
+    }
+
+    /// The descriptor, as a program names the map.
+    pub(super) fn descriptor(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Makes a map with keys of 32 bits.
+fn make_map(kind: u32, value_size: usize, entries: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        key_size: u32,
+        value_size: u32,
+        entries: u32,
+        flags: u32,
+    }
+    let mut attributes = Attributes {
+        kind,
+        key_size: size_of::<u32>() as u32,
+        value_size: value_size as u32,
+        entries,
+        flags: 0,
+    };
+    bpf(MAP_CREATE, &mut attributes).map(owned)
+}
+
+fn element(map: &OwnedFd, command: c_int, key: u32, value: u64) -> io::Result<()> {
+    let mut attributes = MapElement {
+        map: map.as_raw_fd().cast_unsigned(),
+        _padding: 0,
+        key: ptr::from_ref(&key) as u64,
+        value,
+        flags: 0,
+    };
+    bpf(command, &mut attributes).map(drop)
+}
+
+/// Loads a program for a hook. The error has the verifier's last words.
+pub(super) fn load(hook: Hook, code: &[[u8; 8]]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
         kind: u32,
@@ -121,7 +172,7 @@ pub(super) fn load(code: &[[u8; 8]]) -> io::Result<OwnedFd> {
     }
     let mut log = vec![0_u8; LOG_SIZE];
     let mut attributes = Attributes {
-        kind: PROGRAM_TYPE_XDP,
+        kind: hook.program_type(),
         instructions: code.len() as u32,
         code: code.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
@@ -146,9 +197,9 @@ pub(super) fn load(code: &[[u8; 8]]) -> io::Result<OwnedFd> {
     })
 }
 
-/// Attaches an XDP program to an interface of the calling thread's network namespace, in native mode. It is
-/// detached when the descriptor is closed.
-pub(super) fn attach(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
+/// Attaches a program to an interface of the calling thread's network namespace. It is detached when the
+/// descriptor is closed.
+pub(super) fn attach(hook: Hook, program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
         program: u32,
@@ -156,12 +207,12 @@ pub(super) fn attach(program: BorrowedFd<'_>, interface: u32) -> io::Result<Owne
         kind: u32,
         flags: u32,
     }
-    let program = program.as_raw_fd().cast_unsigned();
+    let (kind, flags) = hook.attachment();
     let mut attributes = Attributes {
-        program,
+        program: program.as_raw_fd().cast_unsigned(),
         interface,
-        kind: ATTACH_XDP,
-        flags: XDP_FLAGS_DRV_MODE,
+        kind,
+        flags,
     };
     bpf(LINK_CREATE, &mut attributes).map(owned)
 }

@@ -3,10 +3,13 @@
 //! The functions work in the network namespace of the calling thread: call them in
 //! [`Namespace::run`](crate::namespace::Namespace::run).
 
+pub mod datagram;
 pub mod http;
+pub mod packet_sender;
 pub mod ping;
 pub mod probe;
 pub mod raw;
+pub mod round_trip;
 pub mod stream;
 pub mod udp;
 

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 
 use super::LOOK_EVERY;
 use crate::error::During;
-use crate::sys::{bind_to_interface, set_int_option};
+use crate::sys::{Listen, bind_to_interface, set_int_option};
 use crate::{Result, stop};
 
 const PACKET_AUXDATA: i32 = 8;
@@ -44,7 +44,8 @@ impl RawSocket {
         let flags = SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)
             .during("open a packet socket")?;
-        bind_to_interface(socket.as_fd(), index).during(format!("bind to interface {interface}"))?;
+        bind_to_interface(socket.as_fd(), index, Listen::All)
+            .during(format!("bind to interface {interface}"))?;
         for option in [PACKET_AUXDATA, PACKET_IGNORE_OUTGOING] {
             set_int_option(socket.as_fd(), libc::SOL_PACKET, option, 1)
                 .during("set a packet socket's option")?;

@@ -95,6 +95,14 @@ pub trait Netchannel {
         self.process(&mut vec![packet], context);
     }
 
+    /// Whether a packet of no flow that the flow table knows is part of something that the channel has already: the first answer to a
+    /// connection that went out, say. Asked about packets that would be turned away because too many flows begin; see
+    /// [`Dispatcher::limit_new_flows`](crate::dispatch::Dispatcher::limit_new_flows). It must cost little.
+    fn expects(&self, arrival: &Arrival<'_>, role: Role) -> bool {
+        let (_, _) = (arrival, role);
+        false
+    }
+
     /// Called some ten times a second, packets or not, so that the channel can let time pass. The time is
     /// [`Context::now`]; a channel reads no clock, so that it runs the same on captures and in tests.
     fn tick(&mut self, context: &mut Context<'_>) {

@@ -69,7 +69,7 @@ pub(super) const RINGS: Schema = Schema {
 };
 pub(super) const FLOW_TABLE: Schema = Schema {
     header: "[flow_table]",
-    keys: &["capacity", "offload", "offloaded_flows"],
+    keys: &["capacity", "offload", "offloaded_flows", "limit_new_flows"],
 };
 pub(super) const INTERFACE: Schema = Schema {
     header: "[[interface]]",

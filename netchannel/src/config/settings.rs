@@ -77,6 +77,8 @@ pub struct FlowTable {
     pub offload: FlowOffload,
     /// IPv4 flows that it can carry at once, of all workers, 1,024 to 4,194,304; of IPv6 flows a quarter.
     pub offloaded_flows: u32,
+    /// Whether known flows go before new ones when packets come faster than they can be worked off.
+    pub limit_new_flows: bool,
 }
 
 /// Whether the XDP program carries flows.
@@ -247,6 +249,7 @@ pub(super) fn flow_table(table: Option<&Section<'_, '_>>, source: &mut Source<'_
         capacity: 262_144,
         offload: FlowOffload::Auto,
         offloaded_flows: 131_072,
+        limit_new_flows: true,
     };
     let Some(table) = table else { return settings };
     settings.capacity = table.number("capacity", settings.capacity, 1_024..=1 << 24, source);
@@ -260,6 +263,7 @@ pub(super) fn flow_table(table: Option<&Section<'_, '_>>, source: &mut Source<'_
         1_024..=1 << 22,
         source,
     );
+    settings.limit_new_flows = table.boolean("limit_new_flows", settings.limit_new_flows, source);
     settings
 }
 

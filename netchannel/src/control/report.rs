@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use memory::{Frames, Memory, PortFrames, ProcessMemory, Table};
 pub use network::{Neighbour, Neighbours, NextHop, Route, Routes};
 pub use packets::{
-    Captured, CapturedFrame, CountedRule, CountedRules, Flow, FlowTranslation, Flows, RuleCounts, Runs, TraceSent,
-    TraceStep, TracedPacket,
+    Captured, CapturedFrame, CountedRule, CountedRules, Flow, FlowTranslation, Flows, RuleCounts, Runs,
+    TraceSent, TraceStep, TracedPacket,
 };
 pub use rules::{Load, RuleEntry, RulesChanged, RulesPage, RulesState};
 pub use workers::{WaitMode, Work, Worker, WorkerState, Workers};

@@ -72,7 +72,9 @@ impl Daemon {
                     "{name}: flows that leave by it stay in user space, for frames can't be redirected to it (a veth needs GRO or an XDP \
                      program at its other end)"
                 ),
-                (false, true) => log::info!("{name}: flows that arrive by it stay in user space, for XDP is in generic mode"),
+                (false, true) => log::info!(
+                    "{name}: flows that arrive by it stay in user space, for XDP is in generic mode"
+                ),
             }
         }
         self.offloading.told = ports;

@@ -175,7 +175,8 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
         config::FlowTable {
             capacity,
             offload,
-            offloaded_flows
+            offloaded_flows,
+            limit_new_flows
         },
         flow_table,
         new.flow_table

@@ -19,6 +19,7 @@ use super::flow_record::FlowRecorder;
 use super::flow_table::{Flow, FlowTable, Sought};
 use super::observation::Watches;
 use super::offload::Offloader;
+use super::overload::Overload;
 use super::registry::Registry;
 use super::routing::Resolve;
 use super::rule_set::{BoxId, OwnedBox, RuleSet, RuleSetBuilder};
@@ -103,6 +104,8 @@ pub struct Dispatcher {
     any_destination: bool,
     channels: Registry,
     rules: RuleSet,
+    /// What bounds new flows when packets come too fast; `None` if nothing does.
+    overload: Option<Overload>,
     /// Packets for each port that its transmit ring had no room for.
     transmit_drops: Vec<u64>,
     /// Kept from burst to burst, so that none of them allocates.
@@ -165,6 +168,7 @@ impl Dispatcher {
             any_destination,
             channels,
             rules,
+            overload: None,
             frames: Vec::with_capacity(BURST),
             admitted: Vec::with_capacity(BURST),
             headers: vec![Headers::EMPTY; BURST],
@@ -174,6 +178,13 @@ impl Dispatcher {
             offloader: None,
             offloaded,
         })
+    }
+
+    /// From now on, when packets come faster than they can be worked off, those of known flows go before new flows, and hosts share what is left
+    /// for new flows; the others' first packets are dropped ([`DropReason::NewFlowLimit`]). The ports' receive rings hold so many packets:
+    /// while no more come without a pause, none is dropped. Without this call, all packets are equal.
+    pub fn limit_new_flows(&mut self, receive_ring: usize) {
+        self.overload = Some(Overload::new(self.ports.len(), receive_ring));
     }
 
     /// One round: a burst from each port, through the channels, and out. Returns how many packets came in; 0 means that there is
@@ -224,6 +235,9 @@ impl Dispatcher {
         }
         self.frames = frames;
         self.forward(now);
+        if let Some(overload) = &mut self.overload {
+            overload.received(usize::from(port.0), received, limit, now);
+        }
         received
     }
 
@@ -286,8 +300,10 @@ impl Dispatcher {
             rules,
             busy,
             offloader,
+            overload,
             ..
         } = self;
+        let mut overload = overload.as_mut().filter(|overload| overload.is_active());
         let mut admitted = self.admitted.drain(..).zip(&self.headers);
         let mut all_sought = self.sought.drain(..);
         while let (Some((frame, headers)), Some(sought)) = (admitted.next(), all_sought.next()) {
@@ -295,7 +311,9 @@ impl Dispatcher {
                 core.flows.prefetch(later);
             }
             let interface = sought.interface();
-            let id = core.flows.find(&sought).unwrap_or_else(|| {
+            let id = if let Some(id) = core.flows.find(&sought) {
+                id
+            } else {
                 let role = core.interfaces.get(interface).role;
                 let arrival = Arrival {
                     frame: frame.bytes(),
@@ -306,9 +324,18 @@ impl Dispatcher {
                 if let Some(team) = &core.team {
                     action = team.direct(action, &arrival, role, channels);
                 }
-                channels.entry(action.channel).counters.flows += 1;
+                let entry = channels.entry(action.channel);
+                if let Some(overload) = &mut overload
+                    && !core.flows.has_former(&sought)
+                    && !overload.admits(headers.source)
+                    && !entry.channel.expects(&arrival, role)
+                {
+                    core.drop(frame, DropReason::NewFlowLimit);
+                    continue;
+                }
+                entry.counters.flows += 1;
                 core.flows.open(&sought, action, now)
-            });
+            };
             let length = frame.len() as u64;
             let Some(flow) = core.flows.flow_mut(id) else {
                 unreachable!("the flow was found or opened just now");

@@ -12,6 +12,7 @@ mod fragment;
 mod icmp_error;
 mod observation;
 mod offload;
+mod overload;
 mod registry;
 mod routing;
 mod rule_counters;

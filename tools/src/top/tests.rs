@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use netchannel::control::report::{
-    Channel, Channels, CopyMode, DropReason, Drops, Flow, FlowTranslation, Flows, Frames, KernelStatistics, Runs,
-    LinkState, Memory, Pool, Pools, Port, Ports, Rings, Table, Traffic, Work, Worker, Workers, XdpMode,
+    Channel, Channels, CopyMode, DropReason, Drops, Flow, FlowTranslation, Flows, Frames, KernelStatistics,
+    LinkState, Memory, Pool, Pools, Port, Ports, Rings, Runs, Table, Traffic, Work, Worker, Workers, XdpMode,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;

@@ -8,7 +8,9 @@ use netchannel::control::report::{Flow, Flows, Runs};
 use netchannel_benches::topology::{BOX_OUTSIDE, INSIDE, Lab, Options, SERVER};
 use netchannel_benches::traffic::udp::EchoServer;
 
-use crate::site::{ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_tcp, eventually, exchange_udp, lab};
+use crate::site::{
+    ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_tcp, eventually, exchange_udp, lab,
+};
 
 /// Packets after which a flow is carried, and some more.
 pub(crate) const ENOUGH: usize = 40;
@@ -147,7 +149,9 @@ fn a_host_with_another_ethernet_address_is_found() {
     talk.exchange(2 * ENOUGH);
     assert_eq!(carried(&site), 2);
     let inside = &site.lab.inside;
-    inside.ip("link set eth0 address 02:00:00:00:77:09").expect("an address");
+    inside
+        .ip("link set eth0 address 02:00:00:00:77:09")
+        .expect("an address");
     let learn = "neigh replace 10.77.0.2 lladdr 02:00:00:00:77:09 dev lan";
     site.lab.middle.ip(learn).expect("an entry");
     talk.exchange(2 * ENOUGH);
@@ -162,8 +166,15 @@ fn a_rule_holds_for_carried_flows_at_once() {
     talk.exchange(2 * ENOUGH);
     assert_eq!(carried(&site), 2);
     let mut rules = site.command("rules add");
-    let added = rules.arg("priority 1 udp from 10.77.0.2 drop").output().expect("it runs");
-    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let added = rules
+        .arg("priority 1 udp from 10.77.0.2 drop")
+        .output()
+        .expect("it runs");
+    assert!(
+        added.status.success(),
+        "{}",
+        String::from_utf8_lossy(&added.stderr)
+    );
     let before = site.channel("drop").packets;
     talk.inside.send(b"never again").expect("sent");
     eventually("it is dropped", || site.channel("drop").packets == before + 1);

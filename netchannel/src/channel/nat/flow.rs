@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tcp;
 use crate::drop_reason::DropReason;
+use crate::interface::Role;
 use crate::packet::{Fragment, Headers, Transport, protocol};
 
 /// The protocols that have ports, or identifiers in their place.
@@ -109,6 +110,16 @@ pub(super) enum Direction {
     Outbound,
     /// From the outside to the inside.
     Inbound,
+}
+
+impl From<Role> for Direction {
+    /// Which way packets go that arrive on such an interface.
+    fn from(arrival: Role) -> Self {
+        match arrival {
+            Role::Inside => Self::Outbound,
+            Role::Outside => Self::Inbound,
+        }
+    }
 }
 
 /// An address and a port; the port is the identifier of an ICMP query on the side of the host that asks, and 0 on the other.

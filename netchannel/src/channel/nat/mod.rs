@@ -277,10 +277,7 @@ impl Nat {
             return context.drop(packet, DropReason::NatNotIpv4);
         };
         let kind = Kind::of(&packet.headers);
-        let direction = match context.interfaces().get(packet.interface).role {
-            Role::Inside => Direction::Outbound,
-            Role::Outside => Direction::Inbound,
-        };
+        let direction = Direction::from(context.interfaces().get(packet.interface).role);
         if let Kind::Ports(tuple) = kind
             && tuple.can_go(direction)
         {
@@ -466,6 +463,13 @@ impl Netchannel for Nat {
                 }
                 None => self.handle(packet, context),
             }
+        }
+    }
+
+    fn expects(&self, arrival: &Arrival<'_>, role: Role) -> bool {
+        match Kind::of(arrival.headers) {
+            Kind::Ports(tuple) => self.table.knows(&tuple, role.into()),
+            Kind::Error | Kind::Not(_) => false,
         }
     }
 

@@ -236,12 +236,35 @@ impl Table {
         None
     }
 
-    /// The session of a mapping with an outside endpoint. O(1).
-    pub(super) fn find(&mut self, mapping: u32, remote: Endpoint, now: Time) -> Option<u32> {
-        let index = self.by_key.find(&SessionKey { mapping, remote }, |index| {
+    /// Whether a packet that goes this way is of a session that has not ended; it may be at its timeout. Those of forwarded ports are not looked for
+    /// on their way out. O(1).
+    pub(super) fn knows(&self, tuple: &Tuple, direction: Direction) -> bool {
+        let Tuple {
+            protocol,
+            source,
+            destination,
+            ..
+        } = *tuple;
+        let (mapping, remote) = match direction {
+            Direction::Outbound => (
+                self.mappings.of_inside(protocol, source, destination),
+                destination,
+            ),
+            Direction::Inbound => (self.mappings.of_external(protocol, destination), source),
+        };
+        mapping.is_some_and(|mapping| self.session_with(mapping, remote).is_some())
+    }
+
+    fn session_with(&self, mapping: u32, remote: Endpoint) -> Option<u32> {
+        self.by_key.find(&SessionKey { mapping, remote }, |index| {
             let session = self.sessions.get(index);
             session.mapping == mapping && session.remote == remote
-        })?;
+        })
+    }
+
+    /// The session of a mapping with an outside endpoint. O(1).
+    pub(super) fn find(&mut self, mapping: u32, remote: Endpoint, now: Time) -> Option<u32> {
+        let index = self.session_with(mapping, remote)?;
         self.if_alive(index, now)
     }
 

@@ -96,6 +96,7 @@ pub(super) fn of(table: &str, key: &str) -> Option<Shape> {
         ("flow_table", "capacity") => Number(1_024, 1 << 24),
         ("flow_table", "offload") => Words(&["auto", "off"]),
         ("flow_table", "offloaded_flows") => Number(1_024, 1 << 22),
+        ("flow_table", "limit_new_flows") => Flag,
         ("interface", "name") => Text,
         ("interface", "role") => Words(&["inside", "outside"]),
         ("interface", "prefixes") => OneOrList(&Text),

@@ -98,7 +98,7 @@ struct Place {
 }
 
 /// A set-associative table of flows: a lookup looks at one bucket of 8 entries, and a flow that finds its bucket full takes the
-/// place of the one that was silent longest. Hashes are keyed with a secret, so that nobody outside can fill a chosen bucket.
+/// place of the one that was silent longest; those of a single packet give way half a minute sooner than others. Hashes are keyed with a secret, so that nobody outside can fill a chosen bucket.
 pub struct FlowTable {
     ipv4: Set<Ipv4Key>,
     ipv6: Set<Ipv6Key>,
@@ -212,6 +212,15 @@ impl FlowTable {
         match key {
             PackedKey::V4(key) => self.ipv4.find(*place, key, self.generation),
             PackedKey::V6(key) => self.ipv6.find(*place, key, self.generation).map(of_ipv6),
+        }
+    }
+
+    /// Whether there is the flow that was sought, whatever rule set decided it. O(1).
+    pub(crate) fn has_former(&self, sought: &Sought) -> bool {
+        let Sought { key, place } = sought;
+        match key {
+            PackedKey::V4(key) => self.ipv4.has(*place, key),
+            PackedKey::V6(key) => self.ipv6.has(*place, key),
         }
     }
 

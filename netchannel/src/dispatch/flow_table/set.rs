@@ -1,5 +1,7 @@
 //! The flows of one IP version: buckets of 8 entries.
 
+use std::time::Duration;
+
 use classifier::prefetch::prefetch_address;
 use zerocopy::FromZeros;
 
@@ -11,6 +13,10 @@ use crate::time::Time;
 
 /// Entries that share a hash bucket: the bound on what a lookup can cost.
 pub(super) const WAYS: usize = 8;
+
+/// How much longer a flow that had several packets stays than one that had a single one: a flood of single packets, each of another
+/// flow, leaves conversations alone.
+const CONVERSATION: Duration = Duration::from_secs(30);
 
 /// An entry for IPv4 is one cache line.
 #[derive(Clone, Copy, FromZeros)]
@@ -108,6 +114,13 @@ impl<K: Copy + PartialEq + FromZeros> Set<K> {
         None
     }
 
+    /// Whether an entry has this key, whatever its generation.
+    pub(super) fn has(&self, place: Place, key: &K) -> bool {
+        let start = place.bucket as usize * WAYS;
+        let tags = self.tags[place.bucket as usize];
+        (0..WAYS).any(|way| tags[way] == place.tag && self.entries[start + way].key == *key)
+    }
+
     /// Puts an entry in its bucket. A flow that was there before is closed, and `closed` is told.
     pub(super) fn open(
         &mut self,
@@ -121,11 +134,13 @@ impl<K: Copy + PartialEq + FromZeros> Set<K> {
         let mut victim_rank = (u8::MAX, Time::MAX);
         for (way, &used) in self.tags[bucket as usize].iter().enumerate() {
             let old = &self.entries[start + way];
-            // The entry itself, then a free one, then a stale one, then the one that was silent longest.
+            // The entry itself, then a free one, then a stale one, then the one that was silent longest, of which
+            // conversations are less so.
             let rank = match used {
                 0 => (1, Time::ZERO),
                 _ if old.key == entry.key => (0, Time::ZERO),
                 _ if old.generation != entry.generation => (2, Time::ZERO),
+                _ if old.flow.packets > 1 => (3, old.flow.last_seen + CONVERSATION),
                 _ => (3, old.flow.last_seen),
             };
             if rank < victim_rank {

@@ -51,6 +51,25 @@ fn a_full_bucket_replaces_the_flow_that_was_silent_longest() {
 }
 
 #[test]
+fn flows_of_single_packets_give_way_to_others_first() {
+    let mut table = FlowTable::new(8);
+    for number in 0..8 {
+        let flow = table.open_key(2 * number, 0, Time::from_secs(10));
+        // The first two are conversations; of one nothing was heard for long.
+        table.flow_mut(flow).unwrap().packets = if number < 2 { 2 } else { 1 };
+        table.flow_mut(flow).unwrap().last_seen = Time::from_secs([10, 55][usize::from(number > 0)]);
+    }
+    // Single packets come in great numbers.
+    for number in 8..100 {
+        let now = Time::from_secs(60) + std::time::Duration::from_millis(number.into());
+        let flow = table.open_key(2 * number, 0, now);
+        table.flow_mut(flow).unwrap().packets = 1;
+    }
+    assert!(table.find_key(0).is_none());
+    assert!(table.find_key(2).is_some());
+}
+
+#[test]
 fn flows_are_told_while_somebody_watches() {
     use super::super::flow_record::{CloseReason, flow_recording};
     use crate::events::{Events, Kind};

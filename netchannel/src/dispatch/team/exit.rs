@@ -2,6 +2,8 @@
 
 use crate::channel::Netchannel;
 use crate::dispatch::Context;
+use crate::dispatch::dimensions::Arrival;
+use crate::interface::Role;
 use crate::packet::Packet;
 
 /// Hands its packets to a worker.
@@ -24,5 +26,10 @@ impl Netchannel for Exit {
         for packet in burst.drain(..) {
             context.hand_on_arrived(packet, self.worker);
         }
+    }
+
+    /// An answer may be: its owner knows.
+    fn expects(&self, _: &Arrival<'_>, role: Role) -> bool {
+        role == Role::Outside
     }
 }

@@ -66,7 +66,10 @@ impl OffloadingBox {
             ip(&format!("link set {name} up"));
             ip(&format!("link set {name}-peer up"));
         }
-        let sizes = OffloadSizes { ipv4: 1024, ipv6: 256 };
+        let sizes = OffloadSizes {
+            ipv4: 1024,
+            ipv6: 256,
+        };
         let mut program = XdpProgram::load(1514, sizes).expect("loading");
         let indices = ["lan", "wan"].map(|name| if_nametoindex(name).expect("an interface"));
         let clock = KernelTime::new(inner.test.now + ahead, kernel_now());
@@ -128,7 +131,9 @@ impl OffloadingBox {
         }
         let offloaded = || {
             let verdicts = self.program.verdicts().expect("counters");
-            let count = verdicts.iter().find(|(verdict, _)| *verdict == Verdict::Offloaded);
+            let count = verdicts
+                .iter()
+                .find(|(verdict, _)| *verdict == Verdict::Offloaded);
             count.map_or(0, |(_, count)| *count)
         };
         let before = offloaded();
@@ -183,7 +188,9 @@ pub(crate) fn counted(inner: &mut NatBox) -> Counted {
     Counted {
         received: totals.received,
         transmitted: totals.transmitted,
-        ports: [PortId(0), PortId(1)].map(|port| dispatcher.port_counters(port)).to_vec(),
+        ports: [PortId(0), PortId(1)]
+            .map(|port| dispatcher.port_counters(port))
+            .to_vec(),
         channels: channels
             .map(|(_, _, counters)| (counters.packets, counters.bytes))
             .collect(),

@@ -6,8 +6,8 @@ use classifier::{Range, Rule};
 use netchannel::channel::nat::PortHold;
 use netchannel::channel::{ChannelId, Slice};
 use netchannel::control::Filter;
-use netchannel::dispatch::dimensions::{Ipv4Dimensions, dimension};
 use netchannel::dispatch::RuleSet;
+use netchannel::dispatch::dimensions::{Ipv4Dimensions, dimension};
 use netchannel::packet::checksum;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -267,7 +267,11 @@ impl Both {
         match step {
             Step::Connect(number) => {
                 let flow = Flow::number(number | 1);
-                for (from, flags) in [(From::Inside, SYN), (From::Outside, SYN | ACK), (From::Inside, ACK)] {
+                for (from, flags) in [
+                    (From::Inside, SYN),
+                    (From::Outside, SYN | ACK),
+                    (From::Inside, ACK),
+                ] {
                     let packet = flow.packet(from, Body::Tcp(flags), b"");
                     self.frame(from, &frame(&packet));
                 }
@@ -285,7 +289,11 @@ impl Both {
                 for number in 0..*count {
                     let packet = flow.packet(from, flow.body, &payload);
                     // Whatever is odd about one of them, the others go on.
-                    let oddity = if number == count / 2 { *oddity } else { Oddity::None };
+                    let oddity = if number == count / 2 {
+                        *oddity
+                    } else {
+                        Oddity::None
+                    };
                     self.frame(from, &strange(oddity, packet));
                 }
             }

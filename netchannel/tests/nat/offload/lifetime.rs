@@ -50,7 +50,11 @@ fn send_enough(test: &mut OffloadingBox, body: Body) {
 fn carrying(test: NatBox, body: Body) -> OffloadingBox {
     let mut test = OffloadingBox::new(test);
     if body != Body::Udp {
-        for (from, flags) in [(From::Inside, SYN), (From::Outside, SYN | ACK), (From::Inside, ACK)] {
+        for (from, flags) in [
+            (From::Inside, SYN),
+            (From::Outside, SYN | ACK),
+            (From::Inside, ACK),
+        ] {
             let frame = frame(&packet(from, Body::Tcp(flags)));
             test.frame(from, &frame);
         }
@@ -88,7 +92,11 @@ fn what_is_carried_is_in_every_counter() {
     in_new_namespace(|| {
         let mut plain = NatBox::plain();
         let mut test = OffloadingBox::new(NatBox::plain());
-        for from in [From::Inside, From::Outside].into_iter().cycle().take(10 * ENOUGH) {
+        for from in [From::Inside, From::Outside]
+            .into_iter()
+            .cycle()
+            .take(10 * ENOUGH)
+        {
             let frame = frame(&packet(from, Body::Udp));
             receive(&mut plain, from, &frame);
             test.frame(from, &frame);
@@ -114,7 +122,9 @@ fn a_connection_that_is_being_closed_comes_back() {
 
 fn remove_links() {
     for name in ["lan", "wan"] {
-        let removed = std::process::Command::new("ip").args(["link", "del", name]).status();
+        let removed = std::process::Command::new("ip")
+            .args(["link", "del", name])
+            .status();
         assert!(removed.expect("ip, of iproute2").success());
     }
 }
@@ -192,7 +202,11 @@ fn packets_that_are_carried_keep_the_session_alive() {
         assert_carried(&mut test, Body::Udp, true);
         test.inner.wait(101);
         test.inner.wait(110);
-        assert_eq!(test.inner.mappings().len(), 1, "its last packet was 111 seconds ago");
+        assert_eq!(
+            test.inner.mappings().len(),
+            1,
+            "its last packet was 111 seconds ago"
+        );
         test.inner.wait(10);
         assert_eq!(test.inner.mappings().len(), 0);
         assert_carried(&mut test, Body::Udp, false);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::svg::{CHARACTER, begin, line, number, text};
+
 /// Width and height of a panel's axes, in pixels.
 const PANEL: (f64, f64) = (330.0, 380.0);
 /// Panels side by side.
@@ -17,8 +19,6 @@ const TITLE: f64 = 34.0;
 const LEGEND_LINE: f64 = 22.0;
 const LEGEND_GROUP: f64 = 150.0;
 const SAMPLE: f64 = 30.0;
-/// A character is not wider, at the size of most texts.
-const CHARACTER: f64 = 7.4;
 /// Bars for one place on the horizontal axis stand so far from each other.
 const BAR_DISTANCE: f64 = 13.0;
 /// What the name of a tick needs on the horizontal and on the vertical axis.
@@ -28,65 +28,89 @@ const RULES: (f64, f64) = (1e3, 1e6);
 
 /// What stands at the points of a line.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Marker {
+pub enum Marker {
+    /// A filled circle.
     Circle,
+    /// A filled square.
     Square,
+    /// A filled square that stands on a corner.
     Diamond,
+    /// A filled triangle.
     Triangle,
+    /// Two crossing lines.
     Cross,
 }
 
 /// How a line is drawn.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    pub(crate) colour: &'static str,
+pub struct Style {
+    /// As SVG takes it, such as `#0072b2`.
+    pub colour: &'static str,
     /// In pixels.
-    pub(crate) width: f64,
-    pub(crate) dashed: bool,
-    pub(crate) marker: Marker,
+    pub width: f64,
+    /// Whether it has gaps.
+    pub dashed: bool,
+    /// What stands at its points.
+    pub marker: Marker,
 }
 
 /// A line through points, given from left to right.
 #[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) style: Style,
-    pub(crate) points: Vec<(f64, f64)>,
+pub struct Line {
+    /// How it is drawn.
+    pub style: Style,
+    /// Places on both axes.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A vertical bar, from the lowest to the highest value of something.
 #[derive(Debug)]
-pub(crate) struct Bar {
-    pub(crate) style: Style,
-    pub(crate) at: f64,
-    pub(crate) lowest: f64,
-    pub(crate) highest: f64,
+pub struct Bar {
+    /// How it is drawn.
+    pub style: Style,
+    /// Its place on the horizontal axis.
+    pub at: f64,
+    /// Where it begins.
+    pub lowest: f64,
+    /// Where it ends.
+    pub highest: f64,
 }
 
 /// One pair of axes. What comes first is drawn in front.
 #[derive(Debug)]
-pub(crate) struct Panel {
-    pub(crate) title: String,
-    pub(crate) lines: Vec<Line>,
-    pub(crate) bars: Vec<Bar>,
+pub struct Panel {
+    /// What stands above it.
+    pub title: String,
+    /// Lines.
+    pub lines: Vec<Line>,
+    /// Bars, those for one place side by side.
+    pub bars: Vec<Bar>,
 }
 
 /// Names that belong together in the legend.
 #[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) title: &'static str,
-    pub(crate) entries: Vec<(String, Style)>,
+pub struct Group {
+    /// What they have in common.
+    pub title: &'static str,
+    /// Each with its line.
+    pub entries: Vec<(String, Style)>,
 }
 
 /// Panels with the same scales. Values are positive.
 #[derive(Debug)]
-pub(crate) struct Chart {
-    pub(crate) title: &'static str,
-    pub(crate) x_label: &'static str,
-    pub(crate) y_label: &'static str,
-    pub(crate) panels: Vec<Panel>,
-    pub(crate) legend: Vec<Group>,
+pub struct Chart {
+    /// What stands above all.
+    pub title: &'static str,
+    /// What the horizontal axis shows.
+    pub x_label: &'static str,
+    /// What the vertical axis shows.
+    pub y_label: &'static str,
+    /// Side by side, in rows.
+    pub panels: Vec<Panel>,
+    /// Under the panels.
+    pub legend: Vec<Group>,
     /// Under the legend, a line each.
-    pub(crate) notes: Vec<&'static str>,
+    pub notes: Vec<&'static str>,
 }
 
 /// A logarithmic scale: values from `low` to `high` on a length.
@@ -158,7 +182,7 @@ impl Axes {
 
 impl Chart {
     /// The picture, with a white background of its own.
-    pub(crate) fn to_svg(&self) -> String {
+    pub fn to_svg(&self) -> String {
         let columns = self.panels.len().clamp(1, COLUMNS);
         let rows = self.panels.len().div_ceil(columns);
         let column = LEFT + PANEL.0 + RIGHT;
@@ -167,11 +191,7 @@ impl Chart {
         let (legend, end) = self.legend(width, TITLE + row * rows as f64 + 18.0);
         let height = end + 8.0;
 
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
-             viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-        );
+        let mut svg = begin(width, height);
         svg += &text(width / 2.0, 24.0, "middle", "font-size=\"16\"", self.title);
         let (x, y) = self.scales();
         for (number, panel) in self.panels.iter().enumerate() {
@@ -350,41 +370,6 @@ fn grid_colour(named: bool) -> &'static str {
     if named { "#ccc" } else { "#eee" }
 }
 
-fn line((x1, y1): (f64, f64), (x2, y2): (f64, f64), attributes: &str) -> String {
-    format!("<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" {attributes}/>\n")
-}
-
-fn text(x: f64, y: f64, anchor: &str, attributes: &str, content: &str) -> String {
-    let content = content
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {attributes}>{content}</text>\n")
-}
-
-/// With commas between groups of three, or as it is below 1.
-fn number(value: f64) -> String {
-    if value < 1.0 {
-        // Ticks have one digit.
-        let digits = -value.log10().floor() as usize;
-        return format!("{value:.digits$}");
-    }
-    grouped(value.round() as u64)
-}
-
-/// Groups of three digits.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,23 +384,5 @@ mod tests {
         assert!((Scale::of([10.0, 1000.0].into_iter(), 100.0).place(100.0) - 50.0).abs() < 1e-9);
         let long = Scale::of([0.5, 1e6].into_iter(), 100.0);
         assert_eq!(long.ticks(10.0), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
-    }
-
-    #[test]
-    fn numbers_have_groups() {
-        for (value, expected) in [
-            (0.05, "0.05"),
-            (1.0, "1"),
-            (100.0, "100"),
-            (1e3, "1,000"),
-            (1e6, "1,000,000"),
-        ] {
-            assert_eq!(number(value), expected);
-        }
-    }
-
-    #[test]
-    fn names_can_hold_what_svg_reserves() {
-        assert!(text(0.0, 0.0, "end", "", "a<b&c>").contains(">a&lt;b&amp;c&gt;</text>"));
     }
 }
