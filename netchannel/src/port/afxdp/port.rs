@@ -131,9 +131,14 @@ impl AfXdpPort {
             .iter()
             .map(|queue| {
                 let counted = queue.statistics()?;
+                // When it copies, the kernel counts a packet that finds no free frame as dropped too.
+                let counted_twice = match queue.is_zero_copy() {
+                    true => 0,
+                    false => counted.rx_fill_ring_empty_descs(),
+                };
                 Ok(QueueStatistics {
                     queue: queue.number(),
-                    receive_dropped: counted.rx_dropped(),
+                    receive_dropped: counted.rx_dropped().saturating_sub(counted_twice),
                     receive_ring_full: counted.rx_ring_full(),
                     fill_ring_empty: counted.rx_fill_ring_empty_descs(),
                     transmit_ring_empty: counted.tx_ring_empty_descs(),
