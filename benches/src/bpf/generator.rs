@@ -4,6 +4,8 @@
 //! (`BPF_F_TEST_XDP_LIVE_FRAMES`). Frames are used again after their receiver has changed them, so the program
 //! writes the whole frame each time.
 
+mod flood;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,7 @@ use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 use signal_hook::SigId;
 
-use super::assembler::{Assembler, Helper, If, Register, Verdict, Width};
+use super::assembler::{Assembler, Helper, If, Label, Register, Verdict, Width};
 use super::syscall::{self, Hook, Words};
 use crate::error::During;
 use crate::namespace::Namespace;
@@ -25,6 +27,8 @@ use crate::traffic::datagram::{
     COMPLEMENTS, DESTINATION_PORT, DESTINATIONS, FRAME, Flow, MOST_FLOWS, SOURCE_PORT, SOURCES, frame,
 };
 use crate::{Result, stop};
+
+pub use flood::Flood;
 
 /// Runs of the program at most: minutes.
 const RUNS: u32 = 1 << 31;
@@ -143,13 +147,14 @@ fn end_after(duration: Duration, sender: Pthread, done: &AtomicBool) {
     }
 }
 
-fn program(state: i32, frame: &[u8; FRAME], first_ports: (u16, u16), load: &Load) -> Vec<[u8; 8]> {
+/// The beginning of each generator's program: ends it, at the label, before the time of the next datagram or if a frame has no room; counts the
+/// datagram, and writes the frame that all are made of. Then R2 is the frame, R5 the count, and R7 the state.
+fn begin(asm: &mut Assembler, state: i32, rate: Option<u32>, frame: &[u8; FRAME]) -> Label {
     use Register::{R0, R1, R2, R3, R4, R5, R6, R7};
-    let mut asm = Assembler::default();
     let drop = asm.label();
     asm.copy(R6, R1);
     asm.map_value(R7, state);
-    if let Some(rate) = load.rate {
+    if let Some(rate) = rate {
         let interval = 1_000_000_000 / rate.max(1);
         let on_time = asm.label();
         asm.call(Helper::KtimeGetNs);
@@ -180,6 +185,13 @@ fn program(state: i32, frame: &[u8; FRAME], first_ports: (u16, u16), load: &Load
         asm.set_double(R1, word);
         asm.store(Width::Double, R2, (index * 8) as i16, R1);
     }
+    drop
+}
+
+fn program(state: i32, frame: &[u8; FRAME], first_ports: (u16, u16), load: &Load) -> Vec<[u8; 8]> {
+    use Register::{R1, R2, R5, R7};
+    let mut asm = Assembler::default();
+    let drop = begin(&mut asm, state, load.rate, frame);
     if load.flows > 1 {
         let more = asm.label();
         asm.load(Width::Double, R5, R7, 16);

@@ -9,6 +9,6 @@ mod reflector;
 mod syscall;
 
 pub use counter::Counter;
-pub use generator::{Generator, Load};
+pub use generator::{Flood, Generator, Load};
 pub use redirect::{Redirect, Side};
 pub use reflector::Reflector;
