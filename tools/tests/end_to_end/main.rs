@@ -18,6 +18,8 @@ mod metrics;
 mod modes;
 mod mtu;
 mod neighbours;
+mod overload;
+mod packets;
 mod offload;
 mod packets;
 mod replay;
