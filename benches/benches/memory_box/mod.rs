@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use classifier::Rule;
 use netchannel::channel::{ChannelId, Netchannel};
 use netchannel::dispatch::dimensions::Ipv4Dimensions;
+use netchannel::dispatch::team::Member;
 use netchannel::dispatch::{Dispatcher, FlowKey, KernelPath, Parts, Registry, Resolve, RuleSet};
 use netchannel::interface::{Interface, Interfaces, PortId, Role};
 use netchannel::network::{InterfaceIndex, Link, NetworkBuilder, SharedNetwork};
@@ -50,6 +51,20 @@ impl Bench {
         flow_capacity: usize,
         other_rules: impl FnOnce(&mut RuleSet, ChannelId),
     ) -> Self {
+        Self::build(channel, flow_capacity, other_rules, None)
+    }
+
+    /// One of several workers.
+    pub(crate) fn in_team(channel: Box<dyn Netchannel>, flow_capacity: usize, team: Option<Member>) -> Self {
+        Self::build(channel, flow_capacity, |_, _| {}, team)
+    }
+
+    fn build(
+        channel: Box<dyn Netchannel>,
+        flow_capacity: usize,
+        other_rules: impl FnOnce(&mut RuleSet, ChannelId),
+        team: Option<Member>,
+    ) -> Self {
         let (lan_index, wan_index) = (InterfaceIndex(1), InterfaceIndex(2));
         let network = NetworkBuilder::new()
             .link(Link::ethernet(lan_index, "lan", LAN))
@@ -91,7 +106,7 @@ impl Bench {
             flow_capacity,
             network: SharedNetwork::new(network.build()).reader(),
             resolver: Box::new(Unused),
-            team: None,
+            team,
             kernel: Box::new(Unused),
         })
         .unwrap();
@@ -118,6 +133,15 @@ impl Bench {
             assert!(self.lan.send(&self.template));
         }
         self.poll(senders.len(), now)
+    }
+
+    /// A round with these packets coming in by `lan`; how many left by `wan`.
+    pub(crate) fn work(&mut self, packets: &[Vec<u8>], now: Time) -> usize {
+        for packet in packets {
+            assert!(self.lan.send(packet));
+        }
+        self.dispatcher.poll(now).unwrap();
+        self.wan.take_sent().len()
     }
 
     fn poll(&mut self, packets: usize, now: Time) -> Duration {
