@@ -152,11 +152,17 @@ impl Core {
             outputs: std::iter::repeat_with(Vec::new).take(ports).collect(),
             waiting: HashMap::new(),
             confirmed: HashMap::new(),
-            icmp_limit: icmp_error::RateLimit::new(),
+            icmp_limit: icmp_error::RateLimit::of_one_of(1),
             team: None,
         };
         core.learn_macs();
         core
+    }
+
+    /// Works with others from now on, which each send their part of the ICMP errors.
+    pub(crate) fn join(&mut self, team: Member) {
+        self.icmp_limit = icmp_error::RateLimit::of_one_of(team.workers());
+        self.team = Some(team);
     }
 
     /// Takes a newer view of the network if there is one, and says whether there was.

@@ -157,7 +157,9 @@ impl Dispatcher {
         let mut flows = FlowTable::new(flow_capacity);
         flows.reserve_rules(rules.rule_numbers());
         let mut core = Core::new(interfaces, ports.len(), pool, flows, network, resolver, kernel);
-        core.team = team.map(|member| member.join(&mut channels));
+        if let Some(member) = team {
+            core.join(member.join(&mut channels));
+        }
         let transmit_drops = vec![0; ports.len()];
         let offloaded = vec![PortCounters::default(); ports.len()];
         Ok(Self {

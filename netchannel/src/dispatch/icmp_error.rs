@@ -232,27 +232,34 @@ fn write_v6(
 pub(crate) struct RateLimit {
     tokens: u64,
     filled: Time,
+    per_second: u64,
+    burst: u64,
 }
 
 impl RateLimit {
-    /// Errors a second in the long run.
+    /// Errors a second in the long run, of all workers together.
     const PER_SECOND: u64 = 1000;
     /// Errors that may leave at once.
     const BURST: u64 = 50;
 
-    pub(crate) fn new() -> Self {
+    /// The part of one of so many workers.
+    pub(crate) fn of_one_of(workers: usize) -> Self {
+        let workers = workers.max(1) as u64;
+        let burst = (Self::BURST / workers).max(1);
         Self {
-            tokens: Self::BURST,
+            tokens: burst,
             filled: Time::ZERO,
+            per_second: Self::PER_SECOND / workers,
+            burst,
         }
     }
 
     /// Takes a token if there is one.
     pub(crate) fn allow(&mut self, now: Time) -> bool {
         let elapsed = now.since(self.filled).as_nanos().min(1_000_000_000) as u64;
-        let earned = elapsed * Self::PER_SECOND / 1_000_000_000;
+        let earned = elapsed * self.per_second / 1_000_000_000;
         if earned > 0 {
-            self.tokens = (self.tokens + earned).min(Self::BURST);
+            self.tokens = (self.tokens + earned).min(self.burst);
             self.filled = now;
         }
         let allowed = self.tokens > 0;

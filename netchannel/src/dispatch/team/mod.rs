@@ -2,7 +2,7 @@
 //! another worker than the one that it belongs to crosses once, through a ring from the one to the other: its bytes are copied, so that each
 //! frame stays with the memory that it came from.
 //!
-//! Whom packets belong to is their channel's to say: [`Netchannel::owner`] for those of a flow, whose entry in the flow table then leads to the
+//! Whom packets belong to is their channel's to say: [`Netchannel::owner`](crate::channel::Netchannel::owner) for those of a flow, whose entry in the flow table then leads to the
 //! ring; [`Context::hand_on`](super::Context::hand_on) for single ones. A flow's packets take the same way one after the other, and keep their order.
 //! What was taken over is not handed on once more by the dispatcher, whatever channels and flow tables say.
 //!
