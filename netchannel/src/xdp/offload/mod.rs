@@ -34,7 +34,7 @@ use super::XdpError;
 /// How many flows the program can carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OffloadSizes {
-    /// Of IPv4, at most [`MAX_FLOWS`](xdp_prog::offload::MAX_FLOWS); rounded up to 8 times a power of two. 0 for none: then they cost nothing.
+    /// Of IPv4, at most [`MAX_FLOWS`](xdp_prog::offload::MAX_FLOWS); for which there are at least twice as many places. 0 for none: then they cost nothing.
     pub ipv4: usize,
     /// Of IPv6.
     pub ipv6: usize,
@@ -68,7 +68,8 @@ pub(super) fn random_seeds() -> io::Result<Seeds> {
 fn buckets(flows: usize) -> u32 {
     match flows.min(MAX_FLOWS as usize) as u32 {
         0 => 0,
-        flows => flows.div_ceil(BUCKET as u32).next_power_of_two(),
+        // Half full on average: then hardly any bucket is full before all are.
+        flows => flows.div_ceil(BUCKET as u32 / 2).next_power_of_two(),
     }
 }
 
@@ -366,7 +367,7 @@ impl OffloadTable {
         self.len() == 0
     }
 
-    /// Flows that there is room for. 0 if nothing can be carried.
+    /// Places for flows, at least twice as many as were asked for. 0 if nothing can be carried.
     pub fn capacity(&self) -> usize {
         self.ipv4.capacity() + self.ipv6.capacity()
     }

@@ -91,7 +91,7 @@ proptest! {
     /// With one bucket for each IP version, every flow competes with every other.
     #[test]
     fn behaves_as_a_plain_model(steps in proptest::collection::vec(step(), 1..200)) {
-        let table = OffloadTable::in_memory(8, 8);
+        let table = OffloadTable::in_memory(4, 4);
         let mut model: HashMap<OffloadKey, Known> = HashMap::new();
         let mut ways: HashMap<u32, WayId> = HashMap::new();
         let mut ids: Vec<OffloadId> = Vec::new();
@@ -175,7 +175,7 @@ proptest! {
 
 #[test]
 fn what_cannot_be_carried_is_refused() {
-    let table = OffloadTable::in_memory(100, 0);
+    let table = OffloadTable::in_memory(60, 0);
     assert_eq!(table.capacity(), 128);
     let way = table.set_way(&way(0)).expect("room");
     let good = flow(1, false, way, SECOND);
@@ -207,7 +207,7 @@ fn what_cannot_be_carried_is_refused() {
 #[test]
 fn several_threads_share_it() {
     const ROUNDS: u32 = 20_000;
-    let table = OffloadTable::in_memory(16, 0);
+    let table = OffloadTable::in_memory(8, 0);
     let (entered, left) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3u32)
             .map(|thread| {

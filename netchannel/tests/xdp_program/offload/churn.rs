@@ -157,7 +157,7 @@ fn churn(table: &OffloadTable, ifindex: u32, slot: u32, seed: u32, done: &Atomic
 fn no_packet_gets_another_flows_translation_and_counts_are_exact() {
     in_new_namespace(|| {
         // One bucket: its places change hands all the time.
-        let carrier = Carrier::new(OffloadSizes { ipv4: 8, ipv6: 0 });
+        let carrier = Carrier::new(OffloadSizes { ipv4: 4, ipv6: 0 });
         let table = carrier.program.offload();
         let (ifindex, slot) = (carrier.inside, carrier.slot("outside"));
         let done = AtomicBool::new(false);

@@ -9,7 +9,7 @@ use super::support::{Carrier, HOUR, flow, now, translation};
 use crate::frames::{ethernet, ipv4, ports, v4};
 use crate::namespace::{in_new_namespace, ip};
 
-const SIZES: OffloadSizes = OffloadSizes { ipv4: 8, ipv6: 0 };
+const SIZES: OffloadSizes = OffloadSizes { ipv4: 4, ipv6: 0 };
 const SECOND: u64 = 1_000_000_000;
 
 /// A UDP flow from 10.0.0.x that arrives on `inside`.
