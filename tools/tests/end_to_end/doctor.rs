@@ -79,6 +79,27 @@ impl<'lab> Doctor<'lab> {
     }
 }
 
+/// A veth whose peer can't take redirected frames, both in the box: the commands for the peer can be run there too.
+#[test]
+fn what_keeps_flows_from_being_offloaded_is_mended() {
+    let lab = lab(&Options::default());
+    for line in [
+        "link add near type veth peer name nearpeer",
+        "link set near up",
+        "link set nearpeer up",
+    ] {
+        lab.middle.ip(line).expect("a pair");
+    }
+    lab.middle
+        .command("ethtool -K nearpeer gro off tx on")
+        .expect("offloads");
+    let doctor = Doctor::of(&lab, &standard().replace("\"wan\"", "\"near\""));
+    doctor.mends("redirect-target", Some("near"), Level::Warning);
+    doctor.mends("peer-checksums", Some("near"), Level::Advice);
+    assert_eq!(doctor.finding("xdp-mode", Some("near")).level, Level::Ok);
+    assert_eq!(doctor.finding("zero-copy", Some("near")).level, Level::Ok);
+}
+
 /// A program with a /sys that shows the namespace.
 fn in_namespace(namespace: &Namespace, program: &str) -> Command {
     let mut command = Command::new("ip");

@@ -4,6 +4,7 @@ mod device;
 mod kernel;
 mod processors;
 mod queues;
+mod xdp;
 
 use super::facts::Facts;
 use super::finding::Finding;
@@ -19,6 +20,7 @@ pub(super) fn all(facts: &Facts, wanted: Option<&Wanted>) -> Vec<Finding> {
             None => vec![device::absent()],
             Some(ref link) => {
                 let mut found = device::check(device, link, plan, facts);
+                found.extend(xdp::check(device, link, wanted, plan));
                 found.extend(queues::check(device, wanted, &facts.processors));
                 found
             }

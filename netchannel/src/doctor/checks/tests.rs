@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Config, HugePages, Wait};
+use crate::config::{Config, FlowOffload, HugePages, Interface, Wait, XdpMode, ZeroCopy};
 use crate::doctor::cpu_set::CpuSet;
 use crate::doctor::facts::{
     Core, Device, Interrupt, Kernel, KernelTranslation, LinkState, Processors, Program, Translations,
@@ -66,6 +66,7 @@ fn card(name: &str) -> Device {
         }),
         indirection: Some(vec![0, 1, 0, 1]),
         hashes_udp_ports: Some(true),
+        xdp_features: Some(0b1111),
         node: Some(0),
         interrupts: vec![interrupt(40, 0, "2"), interrupt(41, 1, "3")],
         defer_hard_irqs: Some(0),
@@ -503,4 +504,59 @@ fn queues_are_looked_at() {
         ],
     );
     check(lan(|it| it.node = Some(1)), "numa", Warning, &[]);
+}
+
+#[test]
+fn what_the_driver_can_is_compared_with_what_is_asked_of_it() {
+    use Level::{Advice, Problem, Warning};
+    let lan = |features| move |it: &mut Facts, _: &mut Config| it.devices[0].xdp_features = Some(features);
+    check(lan(0b1110), "xdp-mode", Warning, &[]);
+    let asks = |change: fn(&mut Interface), features| {
+        move |it: &mut Facts, config: &mut Config| {
+            it.devices[0].xdp_features = Some(features);
+            change(&mut config.interfaces[0]);
+        }
+    };
+    check(
+        asks(|it| it.mode = XdpMode::Native, 0b1110),
+        "xdp-mode",
+        Problem,
+        &[],
+    );
+    check(
+        asks(|it| it.mode = XdpMode::Generic, 0b1111),
+        "xdp-mode",
+        Advice,
+        &[],
+    );
+    check(
+        asks(|it| it.zero_copy = ZeroCopy::On, 0b0111),
+        "zero-copy",
+        Problem,
+        &[],
+    );
+    check(
+        asks(|it| it.zero_copy = ZeroCopy::Off, 0b1111),
+        "zero-copy",
+        Advice,
+        &[],
+    );
+    // A card takes redirected frames once it has a program, a veth if its peer is set so.
+    let mut facts = good();
+    facts.devices[0].xdp_features = Some(0b0011);
+    assert_eq!(found(&facts, &config()), []);
+    let veth = |it: &mut Facts, _: &mut Config| {
+        it.devices[0].xdp_features = Some(0b0011);
+        let link = it.devices[0].link.as_mut().unwrap();
+        (link.veth, link.peer) = (true, Some("peer0".to_owned()));
+    };
+    check(veth, "redirect-target", Warning, &["ethtool -K peer0 gro on"]);
+    let without = |it: &mut Facts, config: &mut Config| {
+        veth(it, config);
+        config.flow_table.offload = FlowOffload::Off;
+        it.devices[1].xdp_features = None;
+    };
+    let (mut facts, mut config) = (good(), config());
+    without(&mut facts, &mut config);
+    assert_eq!(found(&facts, &config), []);
 }

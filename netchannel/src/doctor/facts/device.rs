@@ -3,6 +3,7 @@
 use crate::doctor::cpu_set::CpuSet;
 use crate::doctor::root::Root;
 use crate::network::ethtool::{CardRings, Ethtool, Offload, QueueLimits, Queues};
+use crate::network::xdp_features::xdp_features;
 use crate::network::{Link, Links};
 use crate::xdp::XdpProgram;
 
@@ -27,6 +28,8 @@ pub struct Device {
     pub indirection: Option<Vec<u32>>,
     /// Whether the ports of UDP have a say in it.
     pub hashes_udp_ports: Option<bool>,
+    /// What its driver can do with XDP: bits of the kernel's `enum netdev_xdp_act`.
+    pub xdp_features: Option<u64>,
     /// The XDP program on it.
     pub program: Option<Program>,
     /// The memory node that it is attached to.
@@ -128,6 +131,7 @@ impl Device {
                 .collect(),
             indirection: ethtool.indirection(name),
             hashes_udp_ports: ethtool.hashes_udp_ports(name),
+            xdp_features: xdp_features(link.index.0).ok().flatten(),
             program: program.map(|program| Program {
                 own: program.name.as_deref() == Some(xdp_prog::PROGRAM),
                 description: program.to_string(),
