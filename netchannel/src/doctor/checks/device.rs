@@ -21,8 +21,12 @@ pub(super) fn absent() -> Finding {
 }
 
 pub(super) fn check(device: &Device, link: &LinkState, wanted: &WantedDevice, facts: &Facts) -> Vec<Finding> {
-    let mut found = vec![up(device, link), program(device), mtu(device, link)];
-    found.extend(offloads(device, wanted));
+    let mut found = vec![
+        up(device, link),
+        program(device),
+        mtu(device, link),
+        offloads(device),
+    ];
     if link.veth {
         found.push(checksums(link));
     }
@@ -76,42 +80,35 @@ fn mtu(device: &Device, link: &LinkState) -> Finding {
     }
 }
 
-fn offloads(device: &Device, wanted: &WantedDevice) -> Vec<Finding> {
+fn offloads(device: &Device) -> Finding {
     const CHECK: &str = "offloads";
-    let on = |offload: &Offload| device.offloads.contains(offload);
-    let in_the_way: Vec<(&str, &str)> = [
-        (Offload::ReceiveVlan, "receive VLAN offload", "rxvlan"),
+    // Each with the words by which ethtool turns off all that it is made of.
+    const IN_THE_WAY: [(Offload, &str, &str); 2] = [
+        (
+            Offload::ReceiveVlan,
+            "receive VLAN offload",
+            "rxvlan off rx-vlan-stag-hw-parse off",
+        ),
         (
             Offload::ReceiveMerging,
             "receive merging (LRO, hardware GRO)",
-            "lro",
+            "lro off rx-gro-hw off",
         ),
-    ]
-    .iter()
-    .filter(|(offload, ..)| on(offload))
-    .map(|(_, name, word)| (*name, *word))
-    .collect();
-    if in_the_way.is_empty() {
-        return vec![Finding::ok(CHECK, "nothing hides tags or merges packets")];
+    ];
+    let on = IN_THE_WAY
+        .iter()
+        .filter(|(offload, ..)| device.offloads.contains(offload));
+    let (names, words): (Vec<&str>, Vec<&str>) = on.map(|(_, name, words)| (*name, *words)).unzip();
+    if names.is_empty() {
+        return Finding::ok(CHECK, "nothing hides tags or merges packets");
     }
-    let commands = in_the_way.iter().flat_map(|(_, word)| {
-        let off = |word: &str| format!("ethtool -K {} {word} off", wanted.name);
-        match *word {
-            // One of them is there, or both.
-            "lro" => vec![format!("{} || {}", off("lro"), off("rx-gro-hw"))],
-            word => vec![off(word)],
-        }
-    });
-    let names: Vec<&str> = in_the_way.iter().map(|(name, _)| *name).collect();
-    vec![
-        Finding::new(
-            Level::Advice,
-            CHECK,
-            format!("{} is on", names.join(" and ")),
-            "it takes tags out of packets or makes one of several; netchannel turns it off when it starts, which resets some cards' links",
-        )
-        .commands(commands),
-    ]
+    Finding::new(
+        Level::Advice,
+        CHECK,
+        format!("{} is on", names.join(" and ")),
+        "it takes tags out of packets or makes one of several; netchannel turns it off when it starts, which resets some cards' links",
+    )
+    .command(format!("ethtool -K {} {}", device.name, words.join(" ")))
 }
 
 fn checksums(link: &LinkState) -> Finding {

@@ -414,13 +414,13 @@ fn interfaces_are_looked_at() {
         lan(|it| it.offloads = vec![Offload::ReceiveVlan]),
         "offloads",
         Advice,
-        &["ethtool -K lan0 rxvlan off"],
+        &["ethtool -K lan0 rxvlan off rx-vlan-stag-hw-parse off"],
     );
     check(
         lan(|it| it.offloads = vec![Offload::ReceiveMerging, Offload::TransmitChecksum]),
         "offloads",
         Advice,
-        &["ethtool -K lan0 lro off || ethtool -K lan0 rx-gro-hw off"],
+        &["ethtool -K lan0 lro off rx-gro-hw off"],
     );
     let peer = |it: &mut LinkState| {
         (it.veth, it.peer, it.peer_leaves_checksums) = (true, Some("peer0".to_owned()), true);
