@@ -49,9 +49,24 @@ fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
 
 #[test]
 fn metrics_agree_with_the_reports() {
+    check_reports(1);
+}
+
+/// They are those of all workers together.
+#[test]
+fn metrics_of_two_workers_agree_with_the_reports() {
+    check_reports(2);
+}
+
+fn check_reports(workers: u32) {
+    let options = Options {
+        queues: workers,
+        ..Options::default()
+    };
+    let workers = format!("[workers]\ncount = {workers}\n");
     let site = Site::on(
-        lab(&Options::default()),
-        &[TRANSLATOR, METRICS, TRANSLATE_ALL].concat(),
+        lab(&options),
+        &[&workers, TRANSLATOR, METRICS, TRANSLATE_ALL].concat(),
     );
     check_traffic(&site.lab);
     let text = scrape(&site);
@@ -77,10 +92,16 @@ fn metrics_agree_with_the_reports() {
         number("netchannel_nat_mappings", &of_channel),
         site.mappings().len() as u64
     );
-    assert_eq!(number("netchannel_worker_packets_total", &[]), drops.received);
+    assert_eq!(
+        number("netchannel_worker_packets_total", &[]),
+        drops.received + number("netchannel_worker_taken_over_packets_total", &[])
+    );
     assert_eq!(number("netchannel_rules", &[]), 1);
     assert!(value(&text, "netchannel_worker_seconds_total", &["state=\"busy\""]) > 0.0);
-    assert_eq!(number("netchannel_umem_frames", &[]), 16_384);
+    assert_eq!(
+        number("netchannel_umem_frames", &[]),
+        16_384 * u64::from(options.queues)
+    );
 
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

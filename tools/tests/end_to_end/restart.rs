@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use netchannel::channel::nat::state::Saved;
+use netchannel::channel::nat::worker_of;
 use netchannel_benches::daemon::{Daemon, Launch};
 use netchannel_benches::namespace::scratch_directory;
 use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE, INSIDE, Options, SERVER};
@@ -38,7 +39,11 @@ struct Lasting {
 impl Lasting {
     /// The box's kernel would forward what it gets, and answer it.
     fn new(state: &str) -> Self {
-        let lab = lab(&Options::default());
+        Self::with(&Options::default(), state)
+    }
+
+    fn with(options: &Options, state: &str) -> Self {
+        let lab = lab(options);
         let_the_kernel_forward(&lab);
         let directory = scratch_directory().expect("a directory");
         let pins = BpfFileSystem::below(directory.path());
@@ -315,5 +320,52 @@ fn carried_flows_go_on_while_there_is_no_daemon() {
     talk.exchange(3 * ENOUGH);
     assert!(lasting.site().verdict("offloaded") > 0, "it was taken up");
     assert_eq!(lasting.site().mappings().len(), 1, "the session is the same");
+    lasting.finish();
+}
+
+/// Sessions come back to the workers that they belong to, however many of them there are.
+#[test]
+fn what_several_workers_saved_is_taken_up_by_as_many_or_one() {
+    const TWO: &str = "interval = 0\n[workers]\ncount = 2";
+    const ONE: &str = "interval = 0\n[workers]\ncount = 1";
+    let options = Options {
+        queues: 2,
+        ..Options::default()
+    };
+    let mut lasting = Lasting::with(&options, TWO);
+    let outside = at(&lasting.site().lab.server, || {
+        UdpSocket::bind((SERVER, 0)).expect("a port")
+    });
+    outside.set_read_timeout(Some(ON_ITS_WAY)).expect("a timeout");
+    let server = outside.local_addr().expect("bound");
+    let mut buffer = [0; 64];
+    let mut known = Vec::new();
+    for host in (20..32).map(|last| Ipv4Addr::new(10, 77, 0, last)) {
+        lasting.site().lab.add_inside_address(host).expect("an address");
+        let inside = at(&lasting.site().lab.inside, || {
+            UdpSocket::bind((host, 0)).expect("a port")
+        });
+        inside.set_read_timeout(Some(ON_ITS_WAY)).expect("a timeout");
+        inside.send_to(b"question", server).expect("sent");
+        let (_, external) = outside.recv_from(&mut buffer).expect("it comes");
+        known.push((inside, external));
+    }
+    let of_first = (20..32).filter(|&last| worker_of(Ipv4Addr::new(10, 77, 0, last), 2) == 0);
+    assert!((1..12).contains(&of_first.count()), "both workers have hosts");
+    for state in [TWO, ONE, TWO] {
+        let log = lasting.stop();
+        assert!(log.contains("12 sessions and held ports saved"), "{log}");
+        let log = lasting.start(state);
+        let told = "12 mappings with 12 sessions taken up again, 0 ports held back; 0 sessions left out";
+        assert!(log.contains(told), "{log}");
+        for (inside, external) in &known {
+            outside.send_to(b"answer", external).expect("sent");
+            let (length, from) = inside.recv_from(&mut buffer).expect("the answer");
+            assert_eq!((&buffer[..length], from), (&b"answer"[..], server));
+            inside.send_to(b"thanks", server).expect("sent");
+            let (_, from) = outside.recv_from(&mut buffer).expect("it comes");
+            assert_eq!(from, *external);
+        }
+    }
     lasting.finish();
 }

@@ -2,12 +2,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::running::Running;
+use super::swap::{Unchanged, put_back, settle, swap};
 use super::{Changed, Changing, Placed, RuleStore, RulesError};
 use crate::daemon::PATIENCE;
 use crate::dispatch::{BoxId, Dispatcher, OwnedBox, RuleNumber, RuleSet, RuleSetBuilder};
@@ -36,29 +35,6 @@ pub(super) struct Next {
     pub(super) gone: Vec<RuleNumber>,
     /// Rules that were not there before.
     pub(super) added: usize,
-}
-
-/// Why rules did not change.
-pub(super) struct Unchanged {
-    pub(super) error: Box<RulesError>,
-    /// If a worker had the new rules for a moment: the generations of all workers' flow tables since which nobody has them.
-    generations: Option<Vec<u32>>,
-}
-
-impl<E: Into<RulesError>> From<E> for Unchanged {
-    fn from(error: E) -> Self {
-        Self {
-            error: Box::new(error.into()),
-            generations: None,
-        }
-    }
-}
-
-/// Frees rule sets. That takes its time, for which nobody is to wait. Without a thread, they are freed here.
-fn free(former: Vec<Option<RuleSet>>) {
-    let _ = std::thread::Builder::new()
-        .name("rules-free".into())
-        .spawn(move || drop(former));
 }
 
 impl RuleStore {
@@ -114,7 +90,7 @@ impl RuleStore {
         let compiled = self.compile(&changing.compiler, rules);
         let outcome = compiled.map_err(Unchanged::from).and_then(|(rule_sets, placed)| {
             self.prepare(changing, &next)?;
-            Ok((self.swap(rule_sets)?, placed))
+            Ok((swap(&self.0.team, rule_sets)?, placed))
         });
         match outcome {
             Ok((generations, placed)) => {
@@ -217,74 +193,6 @@ impl RuleStore {
         changed
     }
 
-    /// Has each worker take its rule set. Returns the generations of their flow tables that begin with it.
-    pub(super) fn swap(&self, rule_sets: Vec<RuleSet>) -> Result<Vec<u32>, Unchanged> {
-        let changes = rule_sets.into_iter().map(|rules| {
-            move |dispatcher: &mut Dispatcher| {
-                let former = dispatcher.set_rules(rules);
-                (former, dispatcher.flows().generation())
-            }
-        });
-        let outcomes = self.settle(changes);
-        let (mut all_former, mut generations) = (Vec::new(), Vec::new());
-        let mut failed = None;
-        for outcome in outcomes {
-            match outcome {
-                Ok((former, generation)) => {
-                    all_former.push(Some(former));
-                    generations.push(generation);
-                }
-                Err(error) => {
-                    all_former.push(None);
-                    generations.push(0);
-                    failed = Some(error);
-                }
-            }
-        }
-        let Some(error) = failed else {
-            free(all_former);
-            return Ok(generations);
-        };
-        Err(self.put_back(all_former, generations, error.into()))
-    }
-
-    /// Some workers have rules that not all could be given: they take back those that they had.
-    fn put_back(
-        &self,
-        former: Vec<Option<RuleSet>>,
-        mut generations: Vec<u32>,
-        error: RulesError,
-    ) -> Unchanged {
-        let mut were_changed = false;
-        for ((former, generation), handle) in former
-            .into_iter()
-            .zip(&mut generations)
-            .zip(self.0.team.handles())
-        {
-            let Some(former) = former else { continue };
-            were_changed = true;
-            // One that is late takes them all the same.
-            let back = handle.begin(move |dispatcher, _| {
-                let new = dispatcher.set_rules(former);
-                (new, dispatcher.flows().generation())
-            });
-            match back.and_then(|back| back.wait(PATIENCE)) {
-                Ok((new, since)) => {
-                    *generation = since;
-                    free(vec![Some(new)]);
-                }
-                Err(error) => {
-                    *generation = generation.wrapping_add(1);
-                    log::error!("a worker has not taken the former rules back yet: {error}");
-                }
-            }
-        }
-        Unchanged {
-            error: Box::new(error),
-            generations: were_changed.then_some(generations),
-        }
-    }
-
     /// Has each worker add boxes to its rule set, `add` for each, and take others out. Returns the generations that begin with it, and where
     /// the new ones are.
     pub(super) fn change_boxes(
@@ -299,7 +207,7 @@ impl RuleStore {
                 Ok((dispatcher.flows().generation(), placed))
             }
         });
-        let outcomes = self.settle(changes);
+        let outcomes = settle(&self.0.team, changes);
         let outcomes = outcomes.into_iter().map(|outcome| {
             let settled = outcome.map_err(RulesError::from)?;
             settled.map_err(|error| SetupError::Rules(error).into())
@@ -334,38 +242,7 @@ impl RuleStore {
         {
             changing.placed[worker] = placed;
         }
-        Err(self.put_back(former, generations, error))
-    }
-
-    /// Has each worker do something that it either does in time or not at all.
-    fn settle<T: Send + 'static>(
-        &self,
-        changes: impl Iterator<Item = impl FnOnce(&mut Dispatcher) -> T + Send + 'static>,
-    ) -> Vec<Result<T, Unanswered>> {
-        let deadline = Instant::now() + PATIENCE;
-        let asked = self.0.team.handles().iter().zip(changes).map(|(handle, change)| {
-            let is_settled = Arc::new(AtomicBool::new(false));
-            let settled = Arc::clone(&is_settled);
-            let (done, outcome) = sync_channel(1);
-            let asked = handle.begin(move |dispatcher, _| {
-                // Too late: it was said that nothing changes.
-                if !settled.swap(true, Ordering::SeqCst) {
-                    // Whoever asked waits for it.
-                    let _ = done.send(change(dispatcher));
-                }
-            });
-            (asked, is_settled, outcome)
-        });
-        let asked: Vec<_> = asked.collect();
-        let outcomes = asked.into_iter().map(|(asked, is_settled, outcome)| {
-            let patience = deadline.saturating_duration_since(Instant::now());
-            match asked.and_then(|asked| asked.wait(patience)) {
-                Err(error) if !is_settled.swap(true, Ordering::SeqCst) => Err(error),
-                // At the last moment, perhaps: then it is being done now.
-                _ => outcome.recv_timeout(PATIENCE).map_err(|_| Unanswered::Stopped),
-            }
-        });
-        outcomes.collect()
+        Err(put_back(&self.0.team, former, generations, error))
     }
 
     /// All that is wrong with rules, the first of it written out.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::change::{Next, Unchanged, check_boxes};
+use super::change::{Next, check_boxes};
 use super::running::Running;
+use super::swap::Unchanged;
 use super::{Changed, Changing, RuleStore, RulesError};
 use crate::dispatch::RuleNumber;
 use crate::rules::{Name, Rule};

@@ -13,6 +13,7 @@ mod explain;
 mod numbers;
 mod placed;
 mod running;
+mod swap;
 mod trial;
 mod uploads;
 
@@ -204,7 +205,7 @@ impl RuleStore {
         let compiler = changing.compiler.with_claims(&claims);
         let running = self.running();
         let (rule_sets, placed) = self.compile(&compiler, || running.numbered())?;
-        self.swap(rule_sets).map_err(|unchanged| *unchanged.error)?;
+        swap::swap(&self.0.team, rule_sets).map_err(|unchanged| *unchanged.error)?;
         changing.placed = placed;
         changing.compiler = compiler;
         changing.claims = claims;
