@@ -108,7 +108,7 @@ fn session_entry(table: &Table, session: &Session, now: Time) -> SessionEntry {
         inside: mapping.inside.into(),
         external: mapping.external.into(),
         remote: session.remote.into(),
-        is_from_inside: session.opener == Direction::Outbound,
+        is_from_inside: session.opener() == Direction::Outbound,
         mapping_age: now.since(mapping.opened),
         idle: now.since(session.active),
         left: table.deadline(session).since(now),

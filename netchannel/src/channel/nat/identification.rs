@@ -44,7 +44,12 @@ impl Identifications {
             own: (worker * (usize::from(mask) + 1)) as u16,
             mask,
             counters: (0..COUNTERS).map(|_| random.next_u32() as u16).collect(),
-            hash: RandomState::new(),
+            hash: RandomState::with_seeds(
+                random.next_u64(),
+                random.next_u64(),
+                random.next_u64(),
+                random.next_u64(),
+            ),
             replaced: vec![Replaced::default(); REMEMBERED],
         }
     }

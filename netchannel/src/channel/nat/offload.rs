@@ -34,7 +34,7 @@ impl Nat {
         // It is known where it leaves, and that this is the other side.
         self.table.way_of(session, direction, network_version)?;
         let rewrite = *session.rewrite(direction);
-        self.table.set_carried(cookie.index, direction);
+        self.table.session_mut(cookie.index).set_carried(direction);
         let (network, transport) = rewrite.deltas();
         let to = rewrite.to();
         Some(Offloadable {
@@ -67,19 +67,11 @@ impl Session {
 }
 
 impl Table {
-    /// The flow of a session in this direction is carried from now on.
-    fn set_carried(&mut self, index: u32, direction: Direction) {
-        self.session_mut(index).carried |= 1 << direction as u8;
-    }
-
     /// What is carried of a session comes back: it ends, or its next packets decide about it.
     pub(super) fn recall(&mut self, index: u32) {
-        let carried = std::mem::take(&mut self.session_mut(index).carried);
-        for direction in [Direction::Outbound, Direction::Inbound] {
-            if carried & 1 << direction as u8 != 0 {
-                let note = self.cookie(index, direction).to_note();
-                self.recalled.push(note);
-            }
+        for direction in self.session_mut(index).take_carried() {
+            let note = self.cookie(index, direction).to_note();
+            self.recalled.push(note);
         }
     }
 

@@ -112,6 +112,27 @@ impl Phase {
     }
 }
 
+/// Which way the first packet of a session went, and which directions the kernel's fast path carries, a bit each: a session has no byte to spare.
+#[derive(Clone, Copy, Debug)]
+struct Marks(u8);
+
+impl Marks {
+    fn opened(opener: Direction) -> Self {
+        Self(opener as u8)
+    }
+
+    fn opener(self) -> Direction {
+        match self.0 & 1 {
+            0 => Direction::Outbound,
+            _ => Direction::Inbound,
+        }
+    }
+
+    const fn carried(direction: Direction) -> u8 {
+        2 << direction as u8
+    }
+}
+
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -121,10 +142,7 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// The outside endpoint is an external one of this translator: it is another inside host.
     pub(super) is_hairpin: bool,
-    /// Which way its first packet went.
-    pub(super) opener: Direction,
-    /// The directions that the kernel's fast path carries, a bit each.
-    pub(super) carried: u8,
+    marks: Marks,
     /// When the timeout started.
     pub(super) active: Time,
     /// By direction: what packets get in place of their source (outbound) or destination (inbound).
@@ -149,8 +167,7 @@ impl Session {
             remote,
             phase: Phase::opened(mapping.protocol, opener, remote, lifetimes),
             is_hairpin,
-            opener,
-            carried: 0,
+            marks: Marks::opened(opener),
             active: now,
             rewrites: [
                 Rewrite::new(mapping.protocol, mapping.inside, mapping.external),
@@ -159,6 +176,24 @@ impl Session {
             ways: [ways::UNKNOWN; 2],
             network_version: 0,
         }
+    }
+
+    /// Which way its first packet went.
+    pub(super) fn opener(&self) -> Direction {
+        self.marks.opener()
+    }
+
+    /// The kernel's fast path carries it in this direction from now on.
+    pub(super) fn set_carried(&mut self, direction: Direction) {
+        self.marks.0 |= Marks::carried(direction);
+    }
+
+    /// The directions that the kernel's fast path carried until now.
+    pub(super) fn take_carried(&mut self) -> impl Iterator<Item = Direction> + use<> {
+        let marks = self.marks;
+        self.marks = Marks::opened(marks.opener());
+        let directions = [Direction::Outbound, Direction::Inbound].into_iter();
+        directions.filter(move |&direction| marks.0 & Marks::carried(direction) != 0)
     }
 
     /// When it ends if no packet comes.

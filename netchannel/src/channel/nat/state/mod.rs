@@ -133,7 +133,7 @@ fn record(table: &Table, session: &Session, now: Time) -> SessionRecord {
     SessionRecord {
         protocol: mapping.protocol,
         filtering: mapping.filtering,
-        opener: session.opener,
+        opener: session.opener(),
         tcp: match session.phase {
             Phase::Tcp(state) => Some(state),
             Phase::Udp | Phase::UdpToPort(_) | Phase::Icmp => None,
