@@ -84,7 +84,7 @@ bench-reclaim: setup
 
 # What a packet costs in the dispatcher and the channels, without a kernel.
 bench-packet-path: setup
-	cargo bench --locked --package netchannel-benches --bench packet_path --bench nat --bench nat_state
+	cargo bench --locked --package netchannel-benches --bench packet_path --bench nat --bench nat_state --bench workers
 
 # Packets, TCP, round trips and new flows through this NAT and its peers: about 20 minutes. Options: make bench-traffic ARGS=--help,
 # or e.g. make bench-traffic ARGS=--quick

@@ -216,8 +216,8 @@ pub trait Netchannel {
     }
 
     /// Whether packets of a flow of TCP or UDP need nothing but what this returns, so that the kernel's fast path may move them: for a channel that
-    /// forwards. `None`, as by default, if they have to come here. Never asked for whole packets only, so a channel that looks at anything else
-    /// but addresses, ports and lengths of a whole packet without the flags SYN, FIN and RST says `None`.
+    /// forwards. `None`, as by default, if they have to come here: so says a channel that looks at anything but addresses and ports. Fragments, and
+    /// segments with SYN, FIN or RST, come here all the same.
     fn offload(&mut self, flow: &FlowKey, note: u64, context: &mut Context<'_>) -> Option<Offloadable> {
         let (_, _, _) = (flow, note, context);
         None
