@@ -86,7 +86,7 @@ bench-reclaim: setup
 bench-packet-path: setup
 	cargo bench --locked --package netchannel-benches --bench packet_path --bench nat --bench nat_state --bench workers
 
-# Packets, TCP, round trips and new flows through this NAT and its peers: about 20 minutes. Options: make bench-traffic ARGS=--help,
+# Packets, TCP, round trips and new flows through this NAT and its peers: about 25 minutes. Options: make bench-traffic ARGS=--help,
 # or e.g. make bench-traffic ARGS=--quick
 bench-traffic: build
 	cargo build --release --locked --package netchannel-benches --examples

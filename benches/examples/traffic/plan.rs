@@ -16,7 +16,7 @@ use crate::columns::Group;
 
 const EXAMPLES: &str = "\
 Examples:
-  make bench-traffic                             everything, about 20 minutes
+  make bench-traffic                             everything, about 25 minutes
   make bench-traffic ARGS=--quick                whether everything works, about 2 minutes
   make bench-traffic ARGS=\"--output docs\"       and docs/traffic.md and docs/traffic.svg from it
   make bench-traffic ARGS=\"--subjects masquerade,netchannel-on --columns packets,tcp --rounds 3\"
@@ -137,10 +137,12 @@ pub(crate) struct Plan {
     pub(crate) columns: Vec<Group>,
     pub(crate) rounds: u32,
     pub(crate) processors: Vec<usize>,
-    /// With one flow or few.
+    /// With flows that last.
     pub(crate) times: Times,
-    /// With very many: tables take their memory meanwhile, and every flow has been seen several times.
-    pub(crate) times_of_many: Times,
+    /// With new ones only: tables take their memory meanwhile.
+    pub(crate) times_of_new: Times,
+    /// Packets that each of very many flows has had before it is measured: more than offload waits for.
+    pub(crate) packets_before: u64,
     /// Flows in turn where each packet is to be the first of one.
     pub(crate) new_flows: u32,
     /// How long the machine may take to be idle again after each measurement.
@@ -167,20 +169,25 @@ impl Plan {
         };
         let (seconds, rounds) = if arguments.quick { (0.2, 1) } else { (1.0, 5) };
         let window = Duration::from_secs_f64(arguments.seconds.unwrap_or(seconds));
-        let [few, many, settle] = if arguments.quick {
+        let [few, new, settle] = if arguments.quick {
             [150, 400, 200]
         } else {
             [300, 2000, 3000]
         }
         .map(Duration::from_millis);
-        let times = |warm_up| Times { warm_up, window };
+        let times = |warm_up| Times {
+            warm_up,
+            warm_up_packets: 0,
+            window,
+        };
         Ok(Self {
             subjects: peers.into_iter().map(contestant).collect::<Result<_>>()?,
             columns,
             rounds: arguments.rounds.unwrap_or(rounds),
             processors,
             times: times(few),
-            times_of_many: times(many),
+            times_of_new: times(new),
+            packets_before: if arguments.quick { 0 } else { 40 },
             // Few enough for the tables as they are by default, so that nothing has to warm up for seconds.
             new_flows: if arguments.quick { 131_072 } else { MOST_FLOWS },
             settle,

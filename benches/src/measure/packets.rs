@@ -18,6 +18,9 @@ const DISCARD: u16 = 9;
 const FIRST_PORT: u16 = 20_000;
 /// How long nothing may arrive before the rest counts as lost.
 const SETTLED: Duration = Duration::from_millis(100);
+/// How long it may take at most until the packets of the warm-up have arrived, and how long is sent before it is asked again.
+const LONGEST_WARM_UP: Duration = Duration::from_secs(12);
+const WARM_UP_STEP: Duration = Duration::from_millis(250);
 
 /// Who sends.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,9 @@ pub enum Sender<'a> {
 pub struct Times {
     /// Before the measurement starts.
     pub warm_up: Duration,
+    /// Datagrams that arrive before that, unless it takes longer than 12 s: what is done for a flow after some packets has
+    /// been done then.
+    pub warm_up_packets: u64,
     /// What is measured.
     pub window: Duration,
 }
@@ -154,6 +160,7 @@ pub fn packets<R>(
     let source = Source::new(lab, sender, load)?;
     let port = (load.flows <= SOURCES).then_some(DISCARD);
     let counter = Counter::attach(&lab.server, "eth0", SERVER, port)?;
+    warm_up(lab, &source, &counter, times.warm_up_packets)?;
     let sent_for = times.warm_up + times.window + SETTLED;
     thread::scope(|scope| {
         let sending = scope.spawn(|| source.run(lab, sent_for));
@@ -167,6 +174,15 @@ pub fn packets<R>(
         packets.offered = source.sent()?;
         Ok((packets, result))
     })
+}
+
+/// Sends until so many have arrived.
+fn warm_up(lab: &Lab, source: &Source<'_>, counter: &Counter, packets: u64) -> Result<()> {
+    let started = Instant::now();
+    while counter.count()? < packets && started.elapsed() < LONGEST_WARM_UP {
+        source.run(lab, WARM_UP_STEP)?;
+    }
+    Ok(())
 }
 
 fn measure<R>(
