@@ -249,7 +249,7 @@ pub(super) fn flow_table(table: Option<&Section<'_, '_>>, source: &mut Source<'_
         capacity: 262_144,
         offload: FlowOffload::Auto,
         offloaded_flows: 131_072,
-        limit_new_flows: true,
+        limit_new_flows: false,
     };
     let Some(table) = table else { return settings };
     settings.capacity = table.number("capacity", settings.capacity, 1_024..=1 << 24, source);
