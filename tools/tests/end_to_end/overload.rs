@@ -76,7 +76,10 @@ fn check_that_counters_add_up(site: &Site) {
 
 #[test]
 fn an_established_flow_survives_floods_and_everything_is_accounted_for() {
-    let site = Site::on(lab(&Options::default()), &configuration("[flow_table]\nlimit_new_flows = true\n"));
+    let site = Site::on(
+        lab(&Options::default()),
+        &configuration("[flow_table]\nlimit_new_flows = true\n"),
+    );
     let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
     let socket = at(&site.lab.inside, || {
         std::net::UdpSocket::bind((INSIDE, 5000)).expect("a free port")
