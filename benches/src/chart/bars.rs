@@ -19,6 +19,8 @@ const TITLE: f64 = 44.0;
 const FIGURE: f64 = 86.0;
 /// A line of the notes.
 const NOTE: f64 = 18.0;
+/// What is left free before titles and notes.
+const MARGIN: f64 = 12.0;
 
 /// One bar.
 #[derive(Debug, Clone)]
@@ -54,11 +56,11 @@ pub struct BarChart {
 impl BarChart {
     /// The picture, with a white background of its own.
     pub fn to_svg(&self) -> String {
-        let values = || self.panels.iter().flat_map(|panel| &panel.values);
-        let names = values().map(|value| value.name.chars().count()).max();
-        let left = names.unwrap_or(0) as f64 * CHARACTER + 12.0;
+        let values = self.panels.iter().flat_map(|panel| &panel.values);
+        let left = MARGIN + longest(values.map(|value| &value.name));
+        let titles = MARGIN + longest(self.panels.iter().map(|panel| &panel.title));
         let bars = self.panels.iter().map(|panel| panel.values.len()).max();
-        let column = left + BARS + FIGURE;
+        let column = titles.max(left + BARS + FIGURE);
         let row = TOP + STEP * bars.unwrap_or(0) as f64 + GAP;
         let rows = self.panels.len().div_ceil(COLUMNS);
         let width = column * COLUMNS as f64;
@@ -66,23 +68,36 @@ impl BarChart {
         let mut svg = begin(width, end + NOTE * self.notes.len() as f64 + 8.0);
         svg += &text(width / 2.0, 24.0, "middle", "font-size=\"16\"", &self.title);
         for (number, panel) in self.panels.iter().enumerate() {
-            let x = column * (number % COLUMNS) as f64 + left;
+            let x = column * (number % COLUMNS) as f64;
             let y = TITLE + row * (number / COLUMNS) as f64;
-            panel.draw(x, y, &mut svg);
+            svg += &text(
+                x + MARGIN,
+                y + 14.0,
+                "start",
+                "font-weight=\"bold\"",
+                &panel.title,
+            );
+            panel.draw(x + left, y, &mut svg);
         }
         for (number, note) in self.notes.iter().enumerate() {
             let y = end + NOTE * number as f64;
-            svg += &text(12.0, y, "start", "fill=\"#555\"", note);
+            svg += &text(MARGIN, y, "start", "fill=\"#555\"", note);
         }
         svg + "</svg>\n"
     }
 }
 
+/// Room for the longest of these texts.
+fn longest<'a>(texts: impl Iterator<Item = &'a String>) -> f64 {
+    let characters = texts.map(|text| text.chars().count()).max();
+    characters.unwrap_or(0) as f64 * CHARACTER
+}
+
 impl BarPanel {
+    /// The bars, whose left ends are at `x`, under the title's place.
     fn draw(&self, x: f64, y: f64, svg: &mut String) {
         let figures = self.values.iter().filter_map(|value| value.figure.as_ref());
         let longest = figures.map(|(length, _)| *length).fold(0.0, f64::max);
-        *svg += &text(x, y + 14.0, "start", "font-weight=\"bold\"", &self.title);
         for (number, value) in self.values.iter().enumerate() {
             let top = y + TOP + STEP * number as f64;
             let base = top + THICKNESS - 3.0;
@@ -143,5 +158,35 @@ mod tests {
             ..chart
         };
         assert!(!empty.to_svg().contains("NaN"));
+    }
+
+    #[test]
+    fn titles_do_not_reach_beyond_their_panels() {
+        let title = "packets/s ".repeat(12);
+        let panel = BarPanel {
+            title: title.clone(),
+            values: Vec::new(),
+        };
+        let chart = BarChart {
+            title: String::new(),
+            panels: vec![panel.clone(), panel],
+            notes: Vec::new(),
+        };
+        let svg = chart.to_svg();
+        let number = |line: &str, name: &str| -> f64 {
+            let value = line.split(&format!("{name}=\"")).nth(1).unwrap();
+            value.split('"').next().unwrap().parse().unwrap()
+        };
+        let width = number(&svg, "width");
+        let starts: Vec<f64> = svg
+            .lines()
+            .filter(|line| line.contains(&title))
+            .map(|line| number(line, " x"))
+            .collect();
+        let room = title.len() as f64 * CHARACTER;
+        assert!(
+            starts[0] + room <= starts[1] && starts[1] + room <= width,
+            "{svg}"
+        );
     }
 }
