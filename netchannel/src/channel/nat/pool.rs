@@ -1,9 +1,10 @@
 //! The external addresses: which port of which address belongs to which mapping, and which address a host gets.
 
+mod held;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use ahash::RandomState;
 use rand::RngExt;
@@ -15,7 +16,7 @@ use super::forwards::Forward;
 use super::ports::{Choice, FreePorts, Span, Wish};
 use super::settings::{PortHold, is_stand_in};
 use crate::channel::listing::PortCounts;
-use crate::time::Time;
+use held::Held;
 
 /// All external addresses with their ports. Memory for the ports of an address is taken when it gets its first mapping of a protocol.
 pub(super) struct Pool {
@@ -62,14 +63,6 @@ struct Ports {
     held: u32,
     /// Forwarded ports that mappings would be given otherwise.
     forwarded: u32,
-}
-
-/// A port between two mappings.
-struct Held {
-    until: Time,
-    address: AddressId,
-    protocol: Protocol,
-    port: u16,
 }
 
 impl Pool {
@@ -131,13 +124,7 @@ impl Pool {
     /// Has an address of which no mapping has a port be another one, whose ports mappings are given unless it is a stand-in. Ports of it that
     /// were held back are free.
     pub(super) fn replace(&mut self, id: AddressId, address: Ipv4Addr) {
-        let held = std::mem::replace(&mut self.held, VecDeque::with_capacity(self.hold.count as usize));
-        for held in held {
-            match held.address == id {
-                true => self.put_held(&held),
-                false => self.held.push_back(held),
-            }
-        }
+        self.release_all_of(id);
         let external = &mut self.addresses[id as usize];
         self.by_address.remove(&external.address);
         external.address = address;
@@ -238,11 +225,6 @@ impl Pool {
                 held: ports.held,
             },
         }
-    }
-
-    /// Ports that are held back from reuse.
-    pub(super) fn held(&self) -> usize {
-        self.held.len()
     }
 
     /// The mapping that has this endpoint. O(1).
@@ -396,43 +378,6 @@ impl Pool {
         id < self.given
     }
 
-    /// Ports that are held, from the one numbered `start` on: protocol, endpoint, and until when.
-    pub(super) fn held_from(&self, start: usize) -> impl Iterator<Item = (Protocol, Endpoint, Time)> + '_ {
-        self.held.iter().skip(start).map(|held| {
-            let endpoint = Endpoint {
-                address: self.address(held.address),
-                port: held.port,
-            };
-            (held.protocol, endpoint, held.until)
-        })
-    }
-
-    /// Holds a free port for `left`, but not longer than ports are held now. `false` if it isn't free, or there is no room.
-    pub(super) fn hold_again(
-        &mut self,
-        protocol: Protocol,
-        endpoint: Endpoint,
-        left: Duration,
-        now: Time,
-    ) -> bool {
-        let left = left.min(self.hold.time);
-        if left.is_zero() || self.held.len() >= self.hold.count as usize {
-            return false;
-        }
-        let id = self.id_of(endpoint.address);
-        let Some(id) = id.filter(|&id| self.take_this(id, protocol, endpoint.port)) else {
-            return false;
-        };
-        self.ports_at(id, protocol).held += 1;
-        self.held.push_back(Held {
-            until: now + left,
-            address: id,
-            protocol,
-            port: endpoint.port,
-        });
-        true
-    }
-
     /// Says which mapping an endpoint that was taken belongs to.
     pub(super) fn assign(&mut self, protocol: Protocol, endpoint: Endpoint, mapping: u32) {
         if let Some((_, ports)) = self.ports_of(protocol, endpoint.address) {
@@ -445,51 +390,6 @@ impl Pool {
         if let Some((_, ports)) = self.ports_of(protocol, endpoint.address) {
             ports.mappings[usize::from(endpoint.port)] = 0;
         }
-    }
-
-    /// Takes an endpoint from its mapping. If it is to be held, nobody gets it for a while; of too many held ones the oldest is free at
-    /// once (RFC 6888 REQ-8).
-    pub(super) fn free(&mut self, protocol: Protocol, endpoint: Endpoint, hold: bool, now: Time) {
-        let hold = hold && self.hold.count > 0 && !self.hold.time.is_zero();
-        let Some((id, ports)) = self.ports_of(protocol, endpoint.address) else {
-            return;
-        };
-        ports.mappings[usize::from(endpoint.port)] = 0;
-        ports.held += u32::from(hold);
-        if !hold {
-            return self.put(id, protocol, endpoint.port);
-        }
-        if self.held.len() >= self.hold.count as usize
-            && let Some(oldest) = self.held.pop_front()
-        {
-            self.put_held(&oldest);
-        }
-        self.held.push_back(Held {
-            until: now + self.hold.time,
-            address: id,
-            protocol,
-            port: endpoint.port,
-        });
-    }
-
-    /// Frees held ports whose time is over, up to `limit`.
-    pub(super) fn release(&mut self, now: Time, limit: usize) {
-        for _ in 0..limit {
-            if self.held.front().is_none_or(|held| now < held.until) {
-                return;
-            }
-            let Some(held) = self.held.pop_front() else {
-                return;
-            };
-            self.put_held(&held);
-        }
-    }
-
-    fn put_held(&mut self, held: &Held) {
-        if let Some(ports) = &mut self.addresses[held.address as usize].ports[held.protocol as usize] {
-            ports.held -= 1;
-        }
-        self.put(held.address, held.protocol, held.port);
     }
 
     fn put(&mut self, id: AddressId, protocol: Protocol, port: u16) {
@@ -509,101 +409,4 @@ impl Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::channel::nat::ports::ANY_PORT;
-    use rand::SeedableRng;
-    use std::collections::BTreeSet;
-
-    const CHOICE: Choice = Choice {
-        preserve: true,
-        parity: false,
-        class: true,
-    };
-
-    fn pool(addresses: u32, ports: RangeInclusive<u16>, hold: PortHold) -> (Pool, StdRng) {
-        let mut random = StdRng::seed_from_u64(1);
-        let first = Ipv4Addr::new(198, 18, 0, 0).to_bits();
-        let addresses = (0..addresses).map(|number| Ipv4Addr::from_bits(first + number));
-        let pool = Pool::new(
-            addresses,
-            FreePorts::new(&[ports], &[]),
-            CHOICE,
-            hold,
-            &[],
-            &mut random,
-        );
-        (pool, random)
-    }
-
-    fn host(number: u32) -> Ipv4Addr {
-        Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 0).to_bits() + number)
-    }
-
-    /// 6888-3: hosts spread over a large pool, evenly enough that no address has twice its share.
-    #[test]
-    fn rfc_6888_3_hosts_spread_over_all_addresses() {
-        let (mut pool, mut random) = pool(256, 1024..=65535, PortHold::default());
-        let mut hosts = vec![0u32; 256];
-        for number in 0..256 * 64 {
-            let id = pool.address_for(host(number), Protocol::Udp).unwrap();
-            assert!(
-                pool.take(id, Protocol::Udp, 5000, ANY_PORT, &mut random)
-                    .is_some()
-            );
-            hosts[id as usize] += 1;
-        }
-        assert!(hosts.iter().all(|count| (1..128).contains(count)), "{hosts:?}");
-    }
-
-    /// 6888-13: the last port of the last address is found.
-    #[test]
-    fn rfc_6888_13_every_port_of_every_address_is_used() {
-        let (mut pool, mut random) = pool(300, 2000..=2009, PortHold::default());
-        let mut taken = BTreeSet::new();
-        for number in 0..3000 {
-            let id = pool.address_for(host(number), Protocol::Tcp).unwrap();
-            taken.insert(pool.take(id, Protocol::Tcp, 2000, ANY_PORT, &mut random).unwrap());
-        }
-        assert_eq!(taken.len(), 3000);
-        assert_eq!(pool.address_for(host(1), Protocol::Tcp), None);
-        assert!(pool.address_for(host(1), Protocol::Udp).is_some());
-        let endpoint = *taken.iter().nth(1234).unwrap();
-        pool.free(Protocol::Tcp, endpoint, false, Time::ZERO);
-        let id = pool.address_for(host(1), Protocol::Tcp).unwrap();
-        assert_eq!(
-            pool.take(id, Protocol::Tcp, 9, ANY_PORT, &mut random),
-            Some(endpoint)
-        );
-    }
-
-    /// 6888-8: a port is held for its time, and not longer; of too many the oldest goes first.
-    #[test]
-    fn rfc_6888_8_a_freed_port_is_held() {
-        let hold = PortHold {
-            time: Duration::from_secs(120),
-            count: 2,
-        };
-        let (mut pool, mut random) = pool(1, 2000..=2002, hold);
-        let now = Time::from_secs(1000);
-        let mut take = |pool: &mut Pool| {
-            pool.take(0, Protocol::Udp, 2000, ANY_PORT, &mut random)
-                .map(|it| it.port)
-        };
-        let address = pool.addresses[0].address;
-        let endpoint = |port| Endpoint { address, port };
-        assert!((0..3).all(|_| take(&mut pool).is_some()));
-        pool.free(Protocol::Udp, endpoint(2000), true, now);
-        let later = now + Duration::from_secs(119);
-        pool.release(later, 9);
-        assert_eq!(take(&mut pool), None);
-        pool.release(later + Duration::from_secs(1), 9);
-        assert_eq!(take(&mut pool), Some(2000));
-        for port in [2001, 2002] {
-            pool.free(Protocol::Udp, endpoint(port), true, later);
-        }
-        assert_eq!((pool.held(), take(&mut pool)), (2, None));
-        pool.free(Protocol::Udp, endpoint(2000), true, later);
-        assert_eq!((pool.held(), take(&mut pool)), (2, Some(2001)));
-    }
-}
+mod tests;
