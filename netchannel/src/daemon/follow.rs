@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::packet_thread::{self, Place};
 use super::reopen::Reopening;
 use super::rules::RulesError;
-use super::{Daemon, DaemonError, refuse_if_taken, refuse_if_too_large, team};
+use super::{Daemon, DaemonError, checks, team};
 use crate::channel::nat::is_stand_in;
 use crate::dispatch::{Dispatcher, PortFailed};
 use crate::network::{InterfaceIndex, Links, NetworkEvent};
@@ -175,8 +175,8 @@ impl Daemon {
         let back = || found.devices.iter().zip(is_back).filter(|(_, is_back)| **is_back);
         // What can go wrong with those that are back is no reason to disturb the others.
         for (device, _) in back() {
-            refuse_if_taken(&device.name, &self.pins)?;
-            refuse_if_too_large(device, links, packet_thread::frame_capacity())?;
+            checks::refuse_if_taken(&device.name, &self.pins)?;
+            checks::refuse_if_too_large(device, links, packet_thread::frame_capacity())?;
             team::check_queues(&device.name, self.team.len())?;
             self.offloads.turn_off_at(&device.name);
         }

@@ -1,6 +1,9 @@
 //! The daemon: a configuration brought to life on this machine's interfaces, until it is stopped or something that it stands on is gone.
 
 mod capture;
+mod channel_user;
+mod checks;
+mod error;
 mod filter;
 mod flows;
 mod follow;
@@ -30,19 +33,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::config::{ChannelKind, Config, LONGEST_TAKEOVER, XdpMode};
+use crate::config::{Config, LONGEST_TAKEOVER, XdpMode};
 use crate::control::{Access, Limits, Server, ServerError};
 use crate::dispatch::{PortFailed, RuleNumber};
-use crate::event_log::{EventLog, LogError, Recorders, Reopener};
+use crate::event_log::{EventLog, Recorders, Reopener};
 use crate::events::{Events, Kind, What};
-use crate::network::{Links, Monitor, MonitorHandle, NetworkError, NetworkEvent, SharedNetwork};
-use crate::port::afxdp::AfXdpError;
+use crate::network::{Monitor, MonitorHandle, NetworkEvent, SharedNetwork};
 use crate::rules::Rule;
-use crate::setup::{self, Claim, CustomChannels, Device, Layout, RuleCompiler, SetupError};
+use crate::setup::{self, Claim, CustomChannels, Device, Layout, RuleCompiler};
 use crate::time::Clock;
 use crate::worker::{self, Handle, Mailbox};
-use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpError, XdpProgram};
+use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpProgram};
 
+pub use channel_user::ChannelUser;
+pub use error::DaemonError;
 use follow::Following;
 use inspect::Inspector;
 use metrics::Metrics;
@@ -59,84 +63,6 @@ use saver::Saver;
 pub use state::StateDirectoryError;
 use state::{LastSave, StateFiles};
 use team::Team;
-
-/// Why the daemon could not start, or ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The configuration does not fit this machine.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// The kernel's tables can't be read or followed.
-    #[error("the kernel's links and routes can't be followed: {0}")]
-    Network(#[from] NetworkError),
-    /// The network is no longer followed.
-    #[error("the kernel's links and routes are no longer followed: {0}")]
-    NetworkLost(String),
-    /// The XDP program can't be loaded, attached or told what to do.
-    #[error(transparent)]
-    Xdp(#[from] XdpError),
-    /// Packets of full size would not fit the frames that sockets receive into: they would be the kernel's, and be lost there.
-    #[error(
-        "interface `{interface}` has an MTU of {mtu} bytes, more than the {longest} that are served; set it lower, here and on the \
-         other hosts of the link: `ip link set dev {interface} mtu {longest}`"
-    )]
-    Mtu {
-        /// The device.
-        interface: String,
-        /// Its MTU.
-        mtu: u32,
-        /// The largest that works.
-        longest: u32,
-    },
-    /// A socket can't be opened.
-    #[error(transparent)]
-    AfXdp(#[from] AfXdpError),
-    /// The translators' state can't be kept.
-    #[error(transparent)]
-    State(#[from] StateDirectoryError),
-    /// The control socket can't be served.
-    #[error(transparent)]
-    Control(#[from] ServerError),
-    /// The metrics can't be served.
-    #[error(transparent)]
-    Metrics(#[from] crate::metrics::ServerError),
-    /// A log can't be opened.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// A device can't give each worker a queue.
-    #[error(
-        "`{interface}` has {queues} queue{} for {workers} workers, each of which needs one to send by; give it more: \
-         `ethtool -L {interface} combined {workers}` (a veth pair: `rx {workers} tx {workers}`), or have fewer workers: `count` in [workers]",
-        if *.queues == 1 { "" } else { "s" }
-    )]
-    TooFewQueues {
-        /// The device.
-        interface: String,
-        /// Queues that it both receives and sends by, of those that are served.
-        queues: u32,
-        /// How many workers there are to be.
-        workers: u32,
-    },
-    /// A worker can't be pinned to its processor.
-    #[error(
-        "worker {worker} can't run on processor {cpu}: {source}; `cpus` in [workers] may name those that \
-         `grep Cpus_allowed_list /proc/self/status` shows"
-    )]
-    Pin {
-        /// The worker, from 0.
-        worker: usize,
-        /// The processor.
-        cpu: u32,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A packet thread ended without a reason.
-    #[error("a packet thread ended unexpectedly; the log says more")]
-    WorkerLost,
-    /// The system has no more threads or descriptors.
-    #[error("the system refused a thread or a descriptor: {0}")]
-    System(#[from] std::io::Error),
-}
 
 /// What can happen while the daemon runs.
 enum Event {
@@ -169,42 +95,6 @@ impl Pulse {
     /// late.
     pub fn beats(&self) -> bool {
         self.0.ask_all(|_, _| ()).is_ok()
-    }
-}
-
-/// The user's side of a channel of one worker: what it reads is what the channel's [`read`](crate::channel::Netchannel::read) gives.
-#[derive(Clone)]
-pub struct ChannelUser {
-    channel: String,
-    worker: Handle,
-}
-
-impl ChannelUser {
-    /// Reads up to `longest` bytes; none if the channel has nothing now.
-    ///
-    /// # Errors
-    /// What the channel says, `NotFound` if there is none of that name, `TimedOut` if the worker does not answer.
-    pub fn read(&self, longest: usize) -> std::io::Result<Vec<u8>> {
-        let channel = self.channel.clone();
-        let answer = self.worker.ask(PATIENCE, move |dispatcher, _| {
-            let mut buffer = vec![0; longest];
-            let length = dispatcher.read(&channel, &mut buffer)?;
-            buffer.truncate(length);
-            Ok(buffer)
-        });
-        answer.unwrap_or_else(|unanswered| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, unanswered)))
-    }
-
-    /// Writes `data`, and returns how much of it the channel took.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn write(&self, data: &[u8]) -> std::io::Result<usize> {
-        let (channel, data) = (self.channel.clone(), data.to_vec());
-        let answer = self.worker.ask(PATIENCE, move |dispatcher, now| {
-            dispatcher.write(&channel, &data, now)
-        });
-        answer.unwrap_or_else(|unanswered| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, unanswered)))
     }
 }
 
@@ -298,14 +188,14 @@ impl Daemon {
             .map(|_| compiler.compile(numbered()))
             .collect::<Result<_, _>>()?;
         let (rule_sets, placed): (Vec<_>, Vec<_>) = compiled.into_iter().unzip();
-        warn_of_kernel_ports(&config);
+        checks::warn_of_kernel_ports(&config);
         let state = StateFiles::open(&config)?;
         let pins = Pins::new(&config.state.pins);
 
         let frame_capacity = packet_thread::frame_capacity();
         for device in &layout.devices {
-            refuse_if_taken(&device.name, &pins)?;
-            refuse_if_too_large(device, &links, frame_capacity)?;
+            checks::refuse_if_taken(&device.name, &pins)?;
+            checks::refuse_if_too_large(device, &links, frame_capacity)?;
         }
         let offloads = Offloads::turn_off(&layout);
         let mut xdp = XdpProgram::load(frame_capacity, offload::sizes(&config.flow_table))?;
@@ -427,20 +317,13 @@ impl Daemon {
 
     /// The user's side of a channel, to read from and write to: of the first worker's, if there are several.
     pub fn user_of(&self, channel: &str) -> ChannelUser {
-        ChannelUser {
-            channel: channel.to_owned(),
-            worker: self.team.handles()[0].clone(),
-        }
+        ChannelUser::new(channel, &self.team.handles()[0])
     }
 
     /// The user's sides of a channel, one for each worker, which has a channel of its own by that name.
     pub fn users_of(&self, channel: &str) -> Vec<ChannelUser> {
         let handles = self.team.handles().iter();
-        let user = |worker: &Handle| ChannelUser {
-            channel: channel.to_owned(),
-            worker: worker.clone(),
-        };
-        handles.map(user).collect()
+        handles.map(|worker| ChannelUser::new(channel, worker)).collect()
     }
 
     /// A way to have the log files of translators opened anew, after they were moved away; `None` if there are none.
@@ -617,59 +500,5 @@ impl Drop for Daemon {
             // A device that is gone took the program with it.
             let _ = xdp.detach(&device.name);
         }
-    }
-}
-
-/// Replies to the box's own connections would go to the translator if it used the ports that the kernel gives them.
-fn warn_of_kernel_ports(config: &Config) {
-    let Ok(range) = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range") else {
-        return;
-    };
-    let mut ends = range
-        .split_whitespace()
-        .filter_map(|port| port.parse::<u16>().ok());
-    let (Some(first), Some(last)) = (ends.next(), ends.next()) else {
-        return;
-    };
-    for channel in &config.channels {
-        if let ChannelKind::Nat(nat) = &channel.kind
-            && let Some(ports) = nat
-                .ports
-                .iter()
-                .find(|ports| ports.first <= last && first <= ports.last)
-        {
-            log::warn!(
-                "channel {}: ports {ports} overlap those that the kernel gives to the box's own connections \
-                 ({first}-{last}, net.ipv4.ip_local_port_range): such a connection from the external address may lose its replies",
-                channel.name
-            );
-        }
-    }
-}
-
-/// Refuses a device whose packets of full size, with an Ethernet header and two VLAN tags, are longer than a frame's capacity.
-fn refuse_if_too_large(device: &Device, links: &Links, frame_capacity: u32) -> Result<(), DaemonError> {
-    const LONGEST_ETHERNET_HEADER: u32 = 22;
-    let longest = frame_capacity - LONGEST_ETHERNET_HEADER;
-    match links.get(device.index) {
-        Some(link) if link.mtu > longest => Err(DaemonError::Mtu {
-            interface: device.name.clone(),
-            mtu: link.mtu,
-            longest,
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a device that has an XDP program already, before anything is opened on it.
-fn refuse_if_taken(device: &str, pins: &Pins) -> Result<(), DaemonError> {
-    match XdpProgram::attached_to(device)? {
-        Some(_) if pins.hold(device)? => Ok(()),
-        Some(program) => Err(XdpError::AlreadyAttached {
-            interface: device.to_owned(),
-            program,
-        }
-        .into()),
-        None => Ok(()),
     }
 }

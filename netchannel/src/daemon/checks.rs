@@ -1,0 +1,65 @@
+//! What is looked at before anything is opened: does the configuration fit the kernel and the devices?
+
+use super::DaemonError;
+use crate::config::{ChannelKind, Config};
+use crate::network::Links;
+use crate::setup::Device;
+use crate::xdp::{Pins, XdpError, XdpProgram};
+
+/// Replies to the box's own connections would go to the translator if it used the ports that the kernel gives them.
+pub(super) fn warn_of_kernel_ports(config: &Config) {
+    let Ok(range) = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range") else {
+        return;
+    };
+    let mut ends = range
+        .split_whitespace()
+        .filter_map(|port| port.parse::<u16>().ok());
+    let (Some(first), Some(last)) = (ends.next(), ends.next()) else {
+        return;
+    };
+    for channel in &config.channels {
+        if let ChannelKind::Nat(nat) = &channel.kind
+            && let Some(ports) = nat
+                .ports
+                .iter()
+                .find(|ports| ports.first <= last && first <= ports.last)
+        {
+            log::warn!(
+                "channel {}: ports {ports} overlap those that the kernel gives to the box's own connections \
+                 ({first}-{last}, net.ipv4.ip_local_port_range): such a connection from the external address may lose its replies",
+                channel.name
+            );
+        }
+    }
+}
+
+/// Refuses a device whose packets of full size, with an Ethernet header and two VLAN tags, are longer than a frame's capacity.
+pub(super) fn refuse_if_too_large(
+    device: &Device,
+    links: &Links,
+    frame_capacity: u32,
+) -> Result<(), DaemonError> {
+    const LONGEST_ETHERNET_HEADER: u32 = 22;
+    let longest = frame_capacity - LONGEST_ETHERNET_HEADER;
+    match links.get(device.index) {
+        Some(link) if link.mtu > longest => Err(DaemonError::Mtu {
+            interface: device.name.clone(),
+            mtu: link.mtu,
+            longest,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a device that has an XDP program already, before anything is opened on it.
+pub(super) fn refuse_if_taken(device: &str, pins: &Pins) -> Result<(), DaemonError> {
+    match XdpProgram::attached_to(device)? {
+        Some(_) if pins.hold(device)? => Ok(()),
+        Some(program) => Err(XdpError::AlreadyAttached {
+            interface: device.to_owned(),
+            program,
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
