@@ -1,6 +1,8 @@
 //! The daemon end to end: the debug binary in network namespaces, with real sockets on both sides. Needs root.
 
+mod capture;
 mod channels;
+mod counters;
 mod doctor;
 mod event_log;
 mod frames;
@@ -20,7 +22,7 @@ mod mtu;
 mod neighbours;
 mod offload;
 mod overload;
-mod packets;
+mod packet_watch;
 mod replay;
 mod restart;
 mod routes;
@@ -31,6 +33,7 @@ mod site;
 mod starting;
 mod tcp;
 mod top;
+mod trace;
 mod udp;
 mod waiting;
 mod watching;

@@ -1,56 +1,28 @@
 //! What an operator sees of mappings and does to them: `show mappings`, `show sessions`, `show pools`, `nat delete`.
 
 use std::net::UdpSocket;
-use std::process::Command;
 
 use netchannel::control::report::{Mapping, Mappings, Opener, Pools, Session, Sessions};
-use netchannel_benches::topology::{BOX_OUTSIDE, INSIDE, SERVER};
+use netchannel_benches::topology::{BOX_OUTSIDE, SERVER};
 use netchannel_benches::traffic::http::HttpServer;
 use netchannel_benches::traffic::udp::EchoServer;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::site::{ON_ITS_WAY, Site, at, check_tcp, exchange_udp};
-
-/// Runs the command against the site's daemon as one would type it: its exit code and what it printed.
-fn netchannel(site: &Site, line: &str) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_netchannel"))
-        .args(line.split_whitespace())
-        .arg("--socket")
-        .arg(site.daemon.socket())
-        .output()
-        .expect("the command");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    let code = output.status.code().expect("an exit code");
-    (code, text(output.stdout), text(output.stderr))
-}
-
-/// What a command prints that must succeed.
-fn out(site: &Site, line: &str) -> String {
-    let (code, out, err) = netchannel(site, line);
-    assert_eq!((code, err.as_str()), (0, ""), "{line}");
-    out
-}
-
-fn json<T: DeserializeOwned>(site: &Site, line: &str) -> T {
-    let out = out(site, line);
-    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
-}
+use crate::site::{Site, at, check_tcp, exchange_udp};
 
 fn mappings(site: &Site, options: &str) -> Vec<Mapping> {
-    json::<Mappings>(site, &format!("show mappings -j {options}")).mappings
+    site.json::<Mappings>(&format!("show mappings -j {options}"))
+        .mappings
 }
 
 fn sessions(site: &Site, options: &str) -> Vec<Session> {
-    json::<Sessions>(site, &format!("show sessions -j {options}")).sessions
+    site.json::<Sessions>(&format!("show sessions -j {options}"))
+        .sessions
 }
 
 /// A socket inside at a port of its own, that has sent to the server and got its answer.
 fn inside_socket(site: &Site, port: u16, echo: &EchoServer) -> UdpSocket {
-    let socket = at(&site.lab.inside, || {
-        UdpSocket::bind((INSIDE, port)).expect("a free port")
-    });
-    socket.set_read_timeout(Some(ON_ITS_WAY)).expect("a timeout");
+    let socket = site.inside_socket(port);
     assert!(is_echoed(&socket, echo));
     socket
 }
@@ -103,12 +75,12 @@ fn listings_are_filtered_as_asked() {
     let over_tcp = sessions(&site, "--protocol tcp");
     assert!(over_tcp.iter().all(|session| session.state.is_some()) && !over_tcp.is_empty());
 
-    let text = out(&site, "show sessions --inside :4001");
+    let text = site.out("show sessions --inside :4001");
     assert!(
         text.starts_with("CHANNEL") && text.ends_with("\n1 session\n"),
         "{text}"
     );
-    let text = out(&site, "show mappings --protocol udp --limit 2");
+    let text = site.out("show mappings --protocol udp --limit 2");
     assert!(text.ends_with("\n2 mappings, and there are more\n"), "{text}");
     site.finish();
 }
@@ -119,7 +91,7 @@ fn rfc_6888_10_pools_and_limits_are_told() {
     let site = Site::new();
     let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
     assert!(exchange_udp(&site.lab, echo.address(), 10, 1).intact());
-    let pools: Pools = json(&site, "show pools -j");
+    let pools: Pools = site.json("show pools -j");
     let [pool] = &pools.pools[..] else {
         panic!("{pools:?}")
     };
@@ -138,14 +110,11 @@ fn rfc_6888_10_pools_and_limits_are_told() {
     assert_eq!((address.address.as_str(), address.hosts), ("198.51.100.1", 1));
     assert_eq!((address.ports.udp.used, address.ports.udp.free), (10, 31_734));
     // What is deleted is held as any port is.
-    assert_eq!(out(&site, "nat delete --all"), "10 mappings deleted\n");
-    let pools: Pools = json(
-        &site,
-        "show pools -j --external 198.51.100.0/24 --channel internet",
-    );
+    assert_eq!(site.out("nat delete --all"), "10 mappings deleted\n");
+    let pools: Pools = site.json("show pools -j --external 198.51.100.0/24 --channel internet");
     let udp = pools.addresses[0].ports.udp;
     assert_eq!((udp.used, udp.held, pools.pools[0].hosts), (0, 10, 0));
-    let text = out(&site, "show pools");
+    let text = site.out("show pools");
     assert!(
         text.contains("udp mappings") && text.contains("198.51.100.1"),
         "{text}"
@@ -162,19 +131,19 @@ fn deleted_mappings_are_made_anew_by_the_next_packet() {
     let external = |port: u16| mappings(&site, &format!("--inside :{port}"))[0].external.clone();
     let (of_first, of_second) = (external(4000), external(4001));
 
-    let listed = out(&site, "nat delete --inside 10.77.0.2:4000 --dry-run");
+    let listed = site.out("nat delete --inside 10.77.0.2:4000 --dry-run");
     assert!(
         listed.contains(&of_first) && listed.ends_with("\n1 mapping\n"),
         "{listed}"
     );
     assert_eq!(external(4000), of_first, "a dry run deletes nothing");
     assert_eq!(
-        out(&site, "nat delete --inside 10.77.0.2:4000"),
+        site.out("nat delete --inside 10.77.0.2:4000"),
         "1 mapping deleted\n"
     );
     assert_eq!(mappings(&site, "--inside :4000"), []);
     assert_eq!(external(4001), of_second, "the other one is left alone");
-    let again: Value = json(&site, "nat delete --inside 10.77.0.2:4000 -j");
+    let again: Value = site.json("nat delete --inside 10.77.0.2:4000 -j");
     assert_eq!(again["deleted"], 0);
 
     // The flow goes on from another port, and the server sees that.
@@ -198,7 +167,7 @@ fn a_deleted_connection_is_over() {
         Some("established"),
         "{connections:?}"
     );
-    assert_eq!(out(&site, "nat delete --protocol tcp"), "1 mapping deleted\n");
+    assert_eq!(site.out("nat delete --protocol tcp"), "1 mapping deleted\n");
     let before = site.dropped("nat-not-opening");
     std::io::Write::write_all(&mut &stream, b"GET / HTTP/1.0\r\n\r\n").expect("the socket takes it");
     crate::site::eventually("a drop", || site.dropped("nat-not-opening") > before);
@@ -226,7 +195,7 @@ fn what_can_not_be_meant_is_refused() {
         ("show mappings --channel wan", 1, "there is no channel \"wan\""),
         ("show sessions --min-age never", 2, "is not a time"),
     ] {
-        let (found, out, err) = netchannel(&site, line);
+        let (found, out, err) = site.run(line);
         assert_eq!((found, out.as_str()), (code, ""), "{line}: {err}");
         assert!(err.contains(expected), "{line}: {err}");
     }

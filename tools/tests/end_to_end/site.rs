@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::thread;
 use std::time::Duration;
@@ -78,6 +78,13 @@ pub(crate) fn lab(options: &Options) -> Lab {
     for end in [INSIDE, SERVER] {
         eventually("an echo reply", || reaches(&lab.middle, end));
     }
+    lab
+}
+
+/// A laboratory whose box knows no way to the rest of the world.
+pub(crate) fn secluded() -> Lab {
+    let lab = lab(&Options::default());
+    lab.middle.ip("route del default").expect("it has one");
     lab
 }
 
@@ -183,21 +190,44 @@ impl Site {
 
     /// What `netchannel show` says with these words, `--socket` besides.
     pub(crate) fn show_with<T: DeserializeOwned>(&self, words: &str) -> T {
-        let output = self
-            .command(&format!("show {words} -j"))
-            .output()
-            .expect("it runs");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "show {words}: {error}");
-        serde_json::from_slice(&output.stdout).expect("the report's own fields")
+        self.json(&format!("show {words} -j"))
     }
 
     /// The command under test with these words and this daemon's socket.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netchannel"));
-        command.args(words.split_whitespace());
+        command.args(words.split_whitespace()).stdin(Stdio::null());
         command.arg("--socket").arg(self.daemon.socket());
         command
+    }
+
+    /// Runs the command with these words, as one would type it: its exit code, what it printed, and what it complained about.
+    pub(crate) fn run(&self, words: &str) -> (i32, String, String) {
+        let output = self.command(words).output().expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("an exit code");
+        (code, text(output.stdout), text(output.stderr))
+    }
+
+    /// What the command prints with these words, with which it must succeed.
+    pub(crate) fn out(&self, words: &str) -> String {
+        let (code, out, err) = self.run(words);
+        assert_eq!((code, err.as_str()), (0, ""), "{words}");
+        out
+    }
+
+    /// The same, read as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self, words: &str) -> T {
+        let out = self.out(words);
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+
+    /// A UDP socket of the inside host, at this port.
+    pub(crate) fn inside_socket(&self, port: u16) -> UdpSocket {
+        let bind = || UdpSocket::bind((INSIDE, port)).expect("a free port");
+        let socket = at(&self.lab.inside, bind);
+        socket.set_read_timeout(Some(ON_ITS_WAY)).expect("a timeout");
+        socket
     }
 
     pub(crate) fn drops(&self) -> Drops {
