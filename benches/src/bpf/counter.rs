@@ -1,22 +1,16 @@
 //! Counts UDP datagrams where they arrive, and drops them.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
-
-use nix::net::if_::if_nametoindex;
+use std::os::fd::OwnedFd;
 
 use super::assembler::{Assembler, Helper, If, Register, Verdict, Width};
-use super::syscall::{self, Hook, Words};
+use super::frame::{DESTINATION, UDP_HEADERS};
+use super::load::attach;
+use super::syscall::{Hook, Words};
 use crate::Result;
 use crate::error::During;
 use crate::namespace::Namespace;
 
-/// Offsets in an IPv4 packet without options on Ethernet.
-const ETHERTYPE: i16 = 12;
-const PROTOCOL: i16 = 23;
-const DESTINATION: i16 = 30;
-const DESTINATION_PORT: i16 = 36;
-const HEADERS: i32 = 42;
 /// Counts, each in a cache line of its own, so that processors do not wait for each other. Processors share them in turn.
 const COUNTS: usize = 8;
 /// Words of a cache line.
@@ -44,12 +38,7 @@ impl Counter {
     ) -> Result<Self> {
         let counts = Words::new().during("make a map")?;
         let code = program(counts.descriptor(), address, port);
-        let program = syscall::load(Hook::Xdp, &code).during("load the counter's program")?;
-        let link = namespace.run(|| {
-            let index = if_nametoindex(interface).during(format!("find interface {interface}"))?;
-            syscall::attach(Hook::Xdp, program.as_fd(), index)
-                .during(format!("attach the counter to {interface}"))
-        })?;
+        let link = namespace.run(|| attach(Hook::Xdp, &code, "counter", interface))?;
         Ok(Self { counts, _link: link })
     }
 
@@ -64,27 +53,11 @@ impl Counter {
 }
 
 fn program(counts: i32, address: Ipv4Addr, port: Option<u16>) -> Vec<[u8; 8]> {
-    use Register::{R0, R1, R2, R3, R4, R5};
+    use Register::{R0, R1, R2, R4, R5};
     let mut asm = Assembler::default();
     let pass = asm.label();
-    asm.load(Width::Word, R2, R1, 0);
-    asm.load(Width::Word, R3, R1, 4);
-    asm.copy(R4, R2);
-    asm.add(R4, HEADERS);
-    asm.jump_if(R4, If::Greater, R3, pass);
-    // Loads give bytes as they lie in memory, so constants have to be turned round on a little-endian machine.
-    let port = port.map(|port| (DESTINATION_PORT, port));
-    for (offset, value) in port.into_iter().chain([(ETHERTYPE, 0x0800)]) {
-        asm.load(Width::Half, R5, R2, offset);
-        asm.jump_if_constant(
-            R5,
-            If::NotEqual,
-            u16::from_ne_bytes(value.to_be_bytes()).into(),
-            pass,
-        );
-    }
-    asm.load(Width::Byte, R5, R2, PROTOCOL);
-    asm.jump_if_constant(R5, If::NotEqual, libc::IPPROTO_UDP, pass);
+    asm.frame(Hook::Xdp, R1, UDP_HEADERS, pass);
+    asm.expect_udp(port, pass);
     asm.load(Width::Word, R5, R2, DESTINATION);
     asm.set_double(R4, u32::from_ne_bytes(address.octets()).into());
     asm.jump_if(R5, If::NotEqual, R4, pass);

@@ -13,12 +13,12 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::net::if_::if_nametoindex;
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 use signal_hook::SigId;
 
 use super::assembler::{Assembler, Helper, If, Label, Register, Verdict, Width};
+use super::load::{load, number_of};
 use super::syscall::{self, Hook, Words};
 use crate::error::During;
 use crate::namespace::Namespace;
@@ -73,12 +73,21 @@ impl Generator {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if there is no such interface or the kernel refuses the program.
     pub fn new(namespace: &Namespace, interface: &str, flow: &Flow, load: &Load) -> Result<Self> {
+        Self::with(namespace, interface, frame(flow), |state, frame| {
+            program(state, frame, flow.ports, load)
+        })
+    }
+
+    /// A generator with a program that sends such frames; it is made for the map that it counts in.
+    fn with(
+        namespace: &Namespace,
+        interface: &str,
+        frame: [u8; FRAME],
+        program: impl FnOnce(i32, &[u8; FRAME]) -> Vec<[u8; 8]>,
+    ) -> Result<Self> {
         let state = Words::new().during("make a map")?;
-        let frame = frame(flow);
-        let code = program(state.descriptor(), &frame, flow.ports, load);
-        let program = syscall::load(Hook::Xdp, &code).during("load the generator's program")?;
-        let interface =
-            namespace.run(|| if_nametoindex(interface).during(format!("find interface {interface}")))?;
+        let program = load(Hook::Xdp, &program(state.descriptor(), &frame), "generator")?;
+        let interface = namespace.run(|| number_of(interface))?;
         Ok(Self {
             state,
             program,
@@ -150,7 +159,7 @@ fn end_after(duration: Duration, sender: Pthread, done: &AtomicBool) {
 /// The beginning of each generator's program: ends it, at the label, before the time of the next datagram or if a frame has no room; counts the
 /// datagram, and writes the frame that all are made of. Then R2 is the frame, R5 the count, and R7 the state.
 fn begin(asm: &mut Assembler, state: i32, rate: Option<u32>, frame: &[u8; FRAME]) -> Label {
-    use Register::{R0, R1, R2, R3, R4, R5, R6, R7};
+    use Register::{R0, R1, R2, R5, R6, R7};
     let drop = asm.label();
     asm.copy(R6, R1);
     asm.map_value(R7, state);
@@ -168,11 +177,7 @@ fn begin(asm: &mut Assembler, state: i32, rate: Option<u32>, frame: &[u8; FRAME]
         asm.add(R1, interval.cast_signed());
         asm.store(Width::Double, R7, 8, R1);
     }
-    asm.load(Width::Word, R2, R6, 0);
-    asm.load(Width::Word, R3, R6, 4);
-    asm.copy(R4, R2);
-    asm.add(R4, FRAME as i32);
-    asm.jump_if(R4, If::Greater, R3, drop);
+    asm.frame(Hook::Xdp, R6, FRAME, drop);
     asm.load(Width::Double, R5, R7, 0);
     asm.copy(R1, R5);
     asm.add(R1, 1);

@@ -3,7 +3,9 @@
 
 mod assembler;
 mod counter;
+mod frame;
 mod generator;
+mod load;
 mod redirect;
 mod reflector;
 mod syscall;

@@ -1,17 +1,14 @@
 //! The least that an XDP forwarder can do: it replaces MAC addresses and redirects.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use nix::net::if_::if_nametoindex;
-
-use super::assembler::{Assembler, Helper, If, Register, Verdict, Width};
-use super::syscall::{self, Devices, Hook};
+use super::assembler::{Assembler, Helper, Register, Verdict, Width};
+use super::frame::IPV4_HEADERS;
+use super::load::{attach, number_of};
+use super::syscall::{Devices, Hook};
 use crate::Result;
 use crate::error::During;
 use crate::namespace::Namespace;
-
-const ETHERTYPE: i16 = 12;
-const HEADERS: i32 = 34;
 
 /// One of the two interfaces.
 #[derive(Debug, Clone, Copy)]
@@ -36,18 +33,11 @@ impl Redirect {
     /// [`Error::Io`](crate::Error::Io) if there are no such interfaces or the kernel refuses.
     pub fn attach(namespace: &Namespace, sides: [Side<'_>; 2]) -> Result<Self> {
         namespace.run(|| {
-            let index = |side: Side<'_>| {
-                if_nametoindex(side.interface).during(format!("find interface {}", side.interface))
-            };
-            let indices = [index(sides[0])?, index(sides[1])?];
-            let devices = Devices::new(&indices).during("make a map of interfaces")?;
+            let interfaces = [number_of(sides[0].interface)?, number_of(sides[1].interface)?];
+            let devices = Devices::new(&interfaces).during("make a map of interfaces")?;
             let link = |from: usize, to: usize| {
                 let code = program(&devices, to as i32, sides[to].addresses);
-                let program = syscall::load(Hook::Xdp, &code).during("load the redirecting program")?;
-                syscall::attach(Hook::Xdp, program.as_fd(), indices[from]).during(format!(
-                    "attach the redirecting program to {}",
-                    sides[from].interface
-                ))
+                attach(Hook::Xdp, &code, "redirector", sides[from].interface)
             };
             Ok(Self {
                 _links: [link(0, 1)?, link(1, 0)?],
@@ -57,17 +47,11 @@ impl Redirect {
 }
 
 fn program(devices: &Devices, to: i32, addresses: [[u8; 6]; 2]) -> Vec<[u8; 8]> {
-    use Register::{R1, R2, R3, R4, R5};
+    use Register::{R1, R2, R3};
     let mut asm = Assembler::default();
     let pass = asm.label();
-    asm.load(Width::Word, R2, R1, 0);
-    asm.load(Width::Word, R3, R1, 4);
-    asm.copy(R4, R2);
-    asm.add(R4, HEADERS);
-    asm.jump_if(R4, If::Greater, R3, pass);
-    asm.load(Width::Half, R5, R2, ETHERTYPE);
-    let ipv4 = u16::from_ne_bytes([0x08, 0x00]);
-    asm.jump_if_constant(R5, If::NotEqual, ipv4.into(), pass);
+    asm.frame(Hook::Xdp, R1, IPV4_HEADERS, pass);
+    asm.expect_ipv4(pass);
     let [destination, source] = addresses;
     let [a, b, c, d, e, f] = destination;
     let [g, h, i, j, k, l] = source;

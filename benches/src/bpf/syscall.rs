@@ -36,6 +36,14 @@ impl Hook {
         }
     }
 
+    /// Where the context of such a program has the beginning and the end of the frame: `struct xdp_md`, `struct __sk_buff`.
+    pub(super) fn data(self) -> (i16, i16) {
+        match self {
+            Self::Xdp => (0, 4),
+            Self::Ingress => (76, 80),
+        }
+    }
+
     /// Attachment type and flags.
     fn attachment(self) -> (u32, u32) {
         const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;

@@ -1,12 +1,8 @@
 //! Packets of known flows, and among them the first ones of ever new flows.
 
-use nix::net::if_::if_nametoindex;
-
 use super::super::assembler::{Assembler, If, Register, Verdict, Width};
-use super::super::syscall::{self, Hook, Words};
 use super::{Generator, begin};
 use crate::Result;
-use crate::error::During;
 use crate::namespace::Namespace;
 use crate::traffic::datagram::{COMPLEMENTS, DESTINATION_PORT, FRAME, Flow, SOURCE_PORT, frame};
 
@@ -45,17 +41,8 @@ impl Generator {
     /// # Errors
     /// As [`Generator::new`].
     pub fn flood(namespace: &Namespace, interface: &str, flow: &Flow, flood: &Flood) -> Result<Self> {
-        let state = Words::new().during("make a map")?;
-        let frame = template(flow);
-        let code = program(state.descriptor(), &frame, flow.ports.0, flood);
-        let program = syscall::load(Hook::Xdp, &code).during("load the flood's program")?;
-        let interface =
-            namespace.run(|| if_nametoindex(interface).during(format!("find interface {interface}")))?;
-        Ok(Self {
-            state,
-            program,
-            frame,
-            interface,
+        Self::with(namespace, interface, template(flow), |state, frame| {
+            program(state, frame, flow.ports.0, flood)
         })
     }
 }
