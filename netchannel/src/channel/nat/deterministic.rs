@@ -111,6 +111,25 @@ impl PortScheme {
         })
     }
 
+    /// Ports, or identifiers, of each host and protocol: at most 65,535.
+    pub(super) fn ports_per_host(&self) -> u32 {
+        self.ports_per_host as u32
+    }
+
+    /// The place of an external address among all, from 0 on.
+    pub(super) fn number_of(&self, external: Ipv4Addr) -> Option<usize> {
+        let number = self.external.number(external.to_bits())?;
+        Some(number as usize)
+    }
+
+    /// All inside hosts, each with the place of its external address among all.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (Ipv4Addr, usize)> {
+        let ranges = self.inside.by_number.iter();
+        let hosts = ranges.flat_map(|&(_, first, last)| (first..=last).map(Ipv4Addr::from_bits));
+        let numbered = (0..).zip(hosts);
+        numbered.map(|(number, host): (u64, _)| (host, (number / self.hosts_per_address) as usize))
+    }
+
     /// The inside host that has an external port. `None` if nobody has it.
     pub fn host_of(&self, external: Ipv4Addr, port: u16) -> Option<Ipv4Addr> {
         let address = self.external.number(external.to_bits())?;

@@ -19,7 +19,7 @@ use super::hosts::Hosts;
 use super::index::Index;
 use super::limits::{Counts, Limits, Pace};
 use super::pool::Pool;
-use super::ports::{ANY_PORT, Choice};
+use super::ports::ANY_PORT;
 use super::session::Session;
 use super::settings::{Filtering, MappingBehavior, NatSettings, Pooling, is_stand_in};
 use super::slab::Slab;
@@ -97,18 +97,7 @@ pub(super) struct Mappings {
 
 impl Mappings {
     pub(super) fn new(settings: &NatSettings, mut random: StdRng) -> Self {
-        let pool = Pool::new(
-            settings.external_addresses(),
-            settings.usable_ports(),
-            Choice {
-                preserve: settings.preserve_ports,
-                parity: settings.preserve_parity,
-                class: settings.preserve_class,
-            },
-            settings.hold,
-            &settings.forwards,
-            &mut random,
-        );
+        let pool = Pool::new(settings, &mut random);
         let mut blocks = Blocks::new(settings, settings.external_addresses().count());
         if let Some(blocks) = &mut blocks {
             for forward in &settings.forwards {

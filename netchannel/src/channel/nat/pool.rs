@@ -1,6 +1,7 @@
 //! The external addresses: which port of which address belongs to which mapping, and which address a host gets.
 
 mod held;
+mod others;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -14,14 +15,17 @@ use super::address_set::{AddressId, AddressSet};
 use super::flow::{Endpoint, Protocol};
 use super::forwards::Forward;
 use super::ports::{Choice, FreePorts, Span, Wish};
-use super::settings::{PortHold, is_stand_in};
+use super::settings::{NatSettings, PortHold, is_stand_in};
 use crate::channel::listing::PortCounts;
 use held::Held;
+use others::Others;
 
 /// All external addresses with their ports. Memory for the ports of an address is taken when it gets its first mapping of a protocol.
 pub(super) struct Pool {
     /// The ports that may be given out, the same at every address.
     usable: FreePorts,
+    /// Those of them that other workers count.
+    others: Others,
     /// Those that mappings are given, then those that have forwarded ports only.
     addresses: Vec<ExternalAddress>,
     /// How many of them mappings are given.
@@ -66,41 +70,42 @@ struct Ports {
 }
 
 impl Pool {
-    pub(super) fn new(
-        addresses: impl Iterator<Item = Ipv4Addr>,
-        usable: FreePorts,
-        choice: Choice,
-        hold: PortHold,
-        forwards: &[Forward],
-        random: &mut StdRng,
-    ) -> Self {
-        let mut addresses: Vec<ExternalAddress> = addresses.map(ExternalAddress::new).collect();
+    pub(super) fn new(settings: &NatSettings, random: &mut StdRng) -> Self {
+        let external = settings.external_addresses();
+        let mut addresses: Vec<ExternalAddress> = external.map(ExternalAddress::new).collect();
         let given = addresses.len();
         let mut by_address: HashMap<Ipv4Addr, AddressId, RandomState> = addresses
             .iter()
             .enumerate()
             .map(|(id, external)| (external.address, id as AddressId))
             .collect();
-        for forward in forwards {
+        for forward in &settings.forwards {
             by_address.entry(forward.external).or_insert_with(|| {
                 addresses.push(ExternalAddress::new(forward.external));
                 (addresses.len() - 1) as AddressId
             });
         }
+        let usable = settings.usable_ports();
+        let others = Others::of(settings, &usable);
         let with_room = AddressSet::all(if usable.len() > 0 { given } else { 0 });
         let mut seed = || random.random();
         let mut pool = Self {
             usable,
+            others,
             by_address,
             with_room: [with_room.clone(), with_room.clone(), with_room],
             addresses,
             preference: RandomState::with_seeds(seed(), seed(), seed(), seed()),
-            choice,
-            hold,
-            held: VecDeque::with_capacity(hold.count as usize),
+            choice: Choice {
+                preserve: settings.preserve_ports,
+                parity: settings.preserve_parity,
+                class: settings.preserve_class,
+            },
+            hold: settings.hold,
+            held: VecDeque::with_capacity(settings.hold.count as usize),
             given: given as AddressId,
         };
-        for forward in forwards {
+        for forward in &settings.forwards {
             pool.set_aside(forward);
         }
         for id in 0..pool.given {
@@ -201,9 +206,9 @@ impl Pool {
         self.addresses[id as usize].address
     }
 
-    /// Ports, or identifiers, that there are for each protocol.
+    /// Ports, or identifiers, that there are for each protocol, without those that other workers count.
     pub(super) fn ports_per_protocol(&self) -> u64 {
-        u64::from(self.usable.len()) * u64::from(self.given)
+        u64::from(self.usable.len()) * u64::from(self.given) - self.others.count()
     }
 
     /// Addresses that mappings are given.
@@ -211,17 +216,18 @@ impl Pool {
         self.given
     }
 
-    /// How the ports of one of these are used.
+    /// How the ports of one of these are used, without those that other workers count.
     pub(super) fn port_counts(&self, id: AddressId, protocol: Protocol) -> PortCounts {
         let all = self.usable.len();
+        let others = self.others.at(id as usize, protocol);
         match &self.addresses[id as usize].ports[protocol as usize] {
             None => PortCounts {
-                free: all,
+                free: all - others,
                 ..PortCounts::default()
             },
             Some(ports) => PortCounts {
                 used: all - ports.forwarded - ports.free.len() - ports.held,
-                free: ports.free.len(),
+                free: ports.free.len() - others,
                 held: ports.held,
             },
         }

@@ -1,28 +1,20 @@
 use super::*;
 use crate::channel::nat::ports::ANY_PORT;
+use crate::channel::nat::{Deterministic, PortBlocks, worker_of};
 use crate::time::Time;
+use proptest::prelude::*;
 use rand::SeedableRng;
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-const CHOICE: Choice = Choice {
-    preserve: true,
-    parity: false,
-    class: true,
-};
 
 fn pool(addresses: u32, ports: RangeInclusive<u16>, hold: PortHold) -> (Pool, StdRng) {
     let mut random = StdRng::seed_from_u64(1);
     let first = Ipv4Addr::new(198, 18, 0, 0).to_bits();
     let addresses = (0..addresses).map(|number| Ipv4Addr::from_bits(first + number));
-    let pool = Pool::new(
-        addresses,
-        FreePorts::new(&[ports], &[]),
-        CHOICE,
-        hold,
-        &[],
-        &mut random,
-    );
+    let mut settings = NatSettings::new(addresses.collect());
+    settings.ports = vec![ports];
+    settings.hold = hold;
+    let pool = Pool::new(&settings, &mut random);
     (pool, random)
 }
 
@@ -95,4 +87,77 @@ fn rfc_6888_8_a_freed_port_is_held() {
     assert_eq!((pool.held(), take(&mut pool)), (2, None));
     pool.free(Protocol::Udp, endpoint(2000), true, later);
     assert_eq!((pool.held(), take(&mut pool)), (2, Some(2001)));
+}
+
+/// What pools say of all their addresses and protocols: used and free ports of each, and ports per protocol.
+fn counts(pools: &[Pool]) -> (Vec<(u32, u32)>, u64) {
+    let places = (0..pools[0].given()).flat_map(|id| Protocol::ALL.map(|protocol| (id, protocol)));
+    let at = |(id, protocol)| {
+        let counts = pools.iter().map(|pool| pool.port_counts(id, protocol));
+        counts.fold((0, 0), |sum, it| (sum.0 + it.used, sum.1 + it.free))
+    };
+    let all = pools.iter().map(Pool::ports_per_protocol).sum();
+    (places.map(at).collect(), all)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// What several workers say of hosts' own ports makes what one would say.
+    #[test]
+    fn hosts_own_ports_are_counted_once(
+        workers in 2..6usize,
+        hosts in 1..60u32,
+        addresses in 1..4u32,
+        ports_per_host in proptest::option::of(1..5u16),
+        spare_ports in 0..200u16,
+        size in proptest::option::of(16..40u16),
+        reserved in 1024..1500u16,
+        forwarded in proptest::collection::btree_map((0..4u32, 0..6u16, any::<bool>()), 1..9u16, 0..5),
+        senders in proptest::collection::vec((0..60u32, any::<bool>()), 0..40),
+    ) {
+        let first = Ipv4Addr::new(198, 18, 0, 0).to_bits();
+        let external = |number: u32| Ipv4Addr::from_bits(first + number);
+        let mut settings = NatSettings::new((0..addresses).map(external).collect());
+        settings.ports = vec![1024..=1600];
+        settings.reserved_ports = vec![reserved..=reserved + 20];
+        settings.deterministic = Some(Deterministic {
+            inside: vec![host(0)..=host(hosts - 1)],
+            ports_per_host,
+            spare_ports: if size.is_some() { 40 * workers as u16 } else { spare_ports },
+        });
+        settings.blocks = size.map(|size| PortBlocks { size, ..PortBlocks::default() });
+        let forwards = forwarded.into_iter().map(|((address, place, is_tcp), count)| Forward {
+            protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
+            external: external(address),
+            ports: 1000 + place * 100..=1000 + place * 100 + count,
+            inside: host(u32::from(count)),
+            inside_port: 80,
+        });
+        settings.forwards = forwards.collect();
+        let Some(Ok(scheme)) = settings.port_scheme() else {
+            return Ok(());
+        };
+        let mut random = StdRng::seed_from_u64(1);
+        let mut pools = Vec::new();
+        for worker in 0..workers {
+            let Ok(share) = settings.share(worker, workers) else {
+                return Ok(());
+            };
+            pools.push(Pool::new(&share, &mut random));
+        }
+        let mut whole = [Pool::new(&settings, &mut random)];
+        prop_assert_eq!(counts(&pools), counts(&whole));
+        for (number, is_tcp) in senders {
+            let Some(own) = scheme.ports_of(host(number)) else { continue };
+            let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Udp };
+            let pool = &mut pools[worker_of(host(number), workers)];
+            let id = pool.id_of(own.address).unwrap();
+            let within = own.ports.into_inner();
+            if let Some(taken) = pool.take(id, protocol, within.0, within, &mut random) {
+                prop_assert!(whole[0].take_this(id, protocol, taken.port));
+            }
+            prop_assert_eq!(counts(&pools), counts(&whole));
+        }
+    }
 }
