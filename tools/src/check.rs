@@ -1,20 +1,28 @@
 //! `netchannel check`, and loading configurations for the other commands.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use netchannel::config::{Config, ConfigError};
 
 use crate::arguments::{Check, ConfigArguments, ConfigCommand};
 use crate::failure::Failure;
 
-/// Checks every file, then fails if one was refused.
+/// Checks every file of a configuration.
 pub(crate) fn check(arguments: &Check) -> Result<(), Failure> {
+    check_each(&arguments.files, |file| load(file).map(|config| summary(&config)))
+}
+
+/// Checks every file and writes what each that is good holds, in a line, then fails if one was refused.
+pub(crate) fn check_each(
+    files: &[PathBuf],
+    check: impl Fn(&Path) -> Result<String, ConfigError>,
+) -> Result<(), Failure> {
     let mut refused = Vec::new();
     let mut out = std::io::stdout().lock();
-    for file in &arguments.files {
-        match load(file) {
-            Ok(config) => writeln!(out, "{}: ok: {}", file.display(), summary(&config))?,
+    for file in files {
+        match check(file) {
+            Ok(summary) => writeln!(out, "{}: ok: {summary}", file.display())?,
             Err(error) => refused.push(error),
         }
     }

@@ -81,6 +81,17 @@ pub enum LinkState {
     Removed,
 }
 
+impl LinkState {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 /// Where the XDP program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +102,16 @@ pub enum XdpMode {
     Generic,
 }
 
+impl XdpMode {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
 /// How packets get into packet memory and out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,6 +120,16 @@ pub enum CopyMode {
     ZeroCopy,
     /// The kernel copies.
     Copy,
+}
+
+impl CopyMode {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZeroCopy => "zero-copy",
+            Self::Copy => "copy",
+        }
+    }
 }
 
 /// Entries of the rings of a socket.

@@ -3,9 +3,7 @@
 use prometheus::TextEncoder;
 
 use super::families::Families;
-use crate::control::report::{
-    Channels, CopyMode, Drops, LinkState, Memory, Pool, Ports, RulesState, Workers, XdpMode,
-};
+use crate::control::report::{Channels, Drops, LinkState, Memory, Pool, Ports, RulesState, Workers};
 
 /// What the metrics are made of.
 #[derive(Clone, Debug, Default)]
@@ -64,20 +62,12 @@ pub fn write(reports: &Reports) -> String {
 fn ports(report: &Ports, to: &mut Families) {
     for port in &report.ports {
         let name = [("interface", port.interface.as_str())];
-        let mode = match port.xdp_mode {
-            XdpMode::Native => "native",
-            XdpMode::Generic => "generic",
-        };
-        let copy = match port.copy_mode {
-            CopyMode::ZeroCopy => "zero-copy",
-            CopyMode::Copy => "copy",
-        };
         let info = [
             name[0],
             ("device", port.device.as_str()),
             ("driver", port.driver.as_deref().unwrap_or("")),
-            ("xdp_mode", mode),
-            ("copy_mode", copy),
+            ("xdp_mode", port.xdp_mode.name()),
+            ("copy_mode", port.copy_mode.name()),
         ];
         to.gauge(
             "netchannel_port_info",

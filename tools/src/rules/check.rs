@@ -1,13 +1,11 @@
 //! `netchannel rules check`, `convert` and `export`.
 
-use std::io::Write;
-
 use anyhow::Context;
 use netchannel::rules::{Names, Options, RuleList};
 
 use super::{files, running};
 use crate::arguments::{CheckRules, ConvertRules, ExportRules, Target};
-use crate::check::{counted, load};
+use crate::check::{check_each, counted, load};
 use crate::failure::Failure;
 
 /// Checks every file, then fails if one was refused.
@@ -21,24 +19,13 @@ pub(super) fn check(arguments: &CheckRules) -> Result<(), Failure> {
         import: arguments.import.options(),
         ..Options::default()
     };
-    let mut refused = Vec::new();
-    let mut out = std::io::stdout().lock();
-    for file in &arguments.files {
-        let rules = files::read(file, &options).and_then(|rules| match &names {
-            Some(names) => rules.check_with(names, file).map(|()| rules),
-            None => Ok(rules),
-        });
-        match rules {
-            Ok(rules) => writeln!(out, "{}: ok: {}", file.display(), summary(&rules))?,
-            Err(error) => refused.push(error),
+    check_each(&arguments.files, |file| {
+        let rules = files::read(file, &options)?;
+        if let Some(names) = &names {
+            rules.check_with(names, file)?;
         }
-    }
-    out.flush()?;
-    if refused.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Refused(refused))
-    }
+        Ok(summary(&rules))
+    })
 }
 
 /// What a file holds, in one line.

@@ -5,9 +5,7 @@ mod system;
 
 use std::io::{self, Write};
 
-use netchannel::control::report::{
-    Channels, CopyMode, Drops, LinkState, Mapping, Opener, Port, Ports, Session, XdpMode,
-};
+use netchannel::control::report::{Channels, Drops, Mapping, Opener, Port, Ports, Session};
 use serde_json::Value;
 
 use crate::table::Side::{Left, Right};
@@ -75,27 +73,14 @@ pub(super) fn ports(report: &Ports, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn port(port: &Port) -> Vec<String> {
-    let link = match port.link {
-        LinkState::Up => "up",
-        LinkState::Down => "down",
-        LinkState::Removed => "removed",
-    };
-    let mode = match port.xdp_mode {
-        XdpMode::Native => "native",
-        XdpMode::Generic => "generic",
-    };
-    let copy = match port.copy_mode {
-        CopyMode::ZeroCopy => "zero-copy",
-        CopyMode::Copy => "copy",
-    };
     vec![
         port.interface.clone(),
         port.device.clone(),
         port.vlan.map_or(NONE.to_owned(), |vlan| vlan.to_string()),
-        link.to_owned(),
+        port.link.name().to_owned(),
         port.driver.clone().unwrap_or(NONE.to_owned()),
-        mode.to_owned(),
-        copy.to_owned(),
+        port.xdp_mode.name().to_owned(),
+        port.copy_mode.name().to_owned(),
         port.queues.to_string(),
         count(port.received.packets),
         bytes(port.received.bytes),

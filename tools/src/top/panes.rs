@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use netchannel::control::report::{Flow, LinkState};
+use netchannel::control::report::Flow;
 
 use super::grid::{Cell, Grid};
 use super::sample::Sample;
@@ -104,14 +104,9 @@ impl Pair<'_> {
             let [received, received_bits, sent, sent_bits] = self.of_port(&port.interface);
             let lost =
                 port.kernel.receive_ring_full + port.kernel.fill_ring_empty + port.kernel.receive_dropped;
-            let link = match port.link {
-                LinkState::Up => "up",
-                LinkState::Down => "down",
-                LinkState::Removed => "removed",
-            };
             vec![
                 Cell::text(&port.interface),
-                Cell::text(link),
+                Cell::text(port.link.name()),
                 rated(received),
                 rated(received_bits),
                 rated(sent),
