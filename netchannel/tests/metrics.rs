@@ -74,6 +74,7 @@ fn everything() -> Reports {
             workers: vec![Worker {
                 name: "packets".to_owned(),
                 user_seconds: Some(1.5),
+                offloaded_flows: 11,
                 system_seconds: Some(0.25),
                 ..Worker::default()
             }],
@@ -154,6 +155,7 @@ fn samples_say_what_the_reports_say() {
         "netchannel_nat_mappings{channel=\"internet\",protocol=\"udp\"} 4",
         "netchannel_nat_mappings_limit{channel=\"internet\"} 65536",
         "netchannel_worker_cpu_seconds_total{worker=\"packets\",mode=\"user\"} 1.5",
+        "netchannel_worker_offloaded_flows{worker=\"packets\"} 11",
         "netchannel_umem_frames{holder=\"sending\",device=\"eth0\"} 383",
         "netchannel_table_entries{owner=\"flow table\",table=\"ipv4\"} 5",
         "netchannel_rules_changes_total 2",

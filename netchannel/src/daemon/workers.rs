@@ -16,12 +16,13 @@ impl Inspector {
         let asked = self.ask_all(|dispatcher, _| {
             let queues = dispatcher.ports().iter().flat_map(|port| queues(port.as_ref()));
             let sending: u64 = queues.map(|queue| queue.sending as u64).sum();
-            (sending, dispatcher.totals())
+            (sending, dispatcher.totals(), dispatcher.offloaded_flows())
         })?;
         let workers = self.team.handles().iter().zip(asked).enumerate();
-        let workers = workers.map(|(worker, (handle, (backlog, totals)))| {
-            let name = name_of(worker, self.team.len());
-            describe(name, &handle.statistics(), backlog, &totals)
+        let workers = workers.map(|(worker, (handle, (backlog, totals, offloaded)))| Worker {
+            transmit_backlog: backlog,
+            offloaded_flows: offloaded as u64,
+            ..describe(name_of(worker, self.team.len()), &handle.statistics(), &totals)
         });
         Ok(Workers {
             workers: workers.collect(),
@@ -29,7 +30,7 @@ impl Inspector {
     }
 }
 
-fn describe(name: String, seen: &Statistics, backlog: u64, totals: &Totals) -> Worker {
+fn describe(name: String, seen: &Statistics, totals: &Totals) -> Worker {
     let scheduled = Scheduled::of(seen.thread);
     let (wait, spin) = match seen.waiting {
         Waiting::Sleep => (WaitMode::Interrupt, None),
@@ -58,10 +59,10 @@ fn describe(name: String, seen: &Statistics, backlog: u64, totals: &Totals) -> W
         questions_waiting: seen.waiting_questions,
         questions_capacity: MAILBOX as u64,
         questions_answered: seen.answered,
-        transmit_backlog: backlog,
         held_packets: totals.held,
         handed_on: totals.handed_on,
         taken_over: totals.taken_over,
+        ..Worker::default()
     }
 }
 

@@ -342,6 +342,12 @@ fn workers(report: &Workers, to: &mut Families) {
             &name,
             worker.questions_waiting as f64,
         );
+        to.gauge(
+            "netchannel_worker_offloaded_flows",
+            "Flows of a worker that the XDP program carries now.",
+            &name,
+            worker.offloaded_flows as f64,
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::process::Stdio;
 
-use netchannel::control::report::{Flow, Flows, Runs};
+use netchannel::control::report::{Flow, Flows, Runs, Workers};
 use netchannel_benches::topology::{BOX_OUTSIDE, INSIDE, Lab, Options, SERVER};
 use netchannel_benches::traffic::udp::EchoServer;
 
@@ -92,6 +92,9 @@ fn flows_with_many_packets_are_carried_and_in_every_counter() {
         assert_eq!(flow.runs, Runs::Xdp, "{flow:?}");
         assert_eq!(flow.packets, rounds as u64, "{flow:?}");
     }
+    let workers = site.show_with::<Workers>("workers").workers;
+    let offloaded = workers.iter().map(|worker| worker.offloaded_flows).sum::<u64>();
+    assert_eq!(offloaded, flows.len() as u64);
     let exchanged = (sockets * rounds) as u64;
     assert!(site.verdict("offloaded") >= exchanged);
     let after = site.port("lan");

@@ -60,6 +60,9 @@ pub struct Worker {
     /// Packets that other workers handed to it.
     #[serde(default)]
     pub taken_over: u64,
+    /// Flows of its that the XDP program carries now.
+    #[serde(default)]
+    pub offloaded_flows: u64,
 }
 
 /// What a worker does when there is no packet.

@@ -24,6 +24,7 @@ pub(in crate::show) fn workers(report: &Workers, out: &mut impl Write) -> io::Re
         ("PER BURST", Right),
         ("BACKLOG", Right),
         ("HELD", Right),
+        ("OFFLOADED", Right),
         ("QUESTIONS", Right),
     ];
     let rows: Vec<Vec<String>> = report.workers.iter().map(present).collect();
@@ -83,6 +84,7 @@ fn present(worker: &Worker) -> Vec<String> {
         per_burst(last.packets, last.bursts),
         count(worker.transmit_backlog),
         count(worker.held_packets),
+        count(worker.offloaded_flows),
         format!("{} of {}", worker.questions_waiting, worker.questions_capacity),
     ]
 }
