@@ -289,6 +289,7 @@ mod tests {
             wait: WaitMode::Adaptive,
             spin_seconds: Some(50e-6),
             last_second: work,
+            offloaded_flows: 11,
             questions_capacity: 64,
             longest_tick_seconds: 0.001_234,
             ..Worker::default()
@@ -304,7 +305,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
-            "packets 1 0-1 adaptive, 50.0 us running 25.0 % 5.0 % 70.0 % 64.0 k 1.00 k 64.0 0 0 0 of 64"
+            "packets 1 0-1 adaptive, 50.0 us running 25.0 % 5.0 % 70.0 % 64.0 k 1.00 k 64.0 0 0 11 0 of 64"
         );
         assert!(lines[5].contains("1.23 ms"), "{text}");
     }
