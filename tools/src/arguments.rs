@@ -56,8 +56,8 @@ Exit codes:
   3  the configuration was refused, or a rule set or trace";
 
 const RUN_EXAMPLES: &str = "\
-Prints \"ready\" to standard output once it forwards packets, and what it does to standard error. SIGINT (Ctrl-C) and
-SIGTERM stop it cleanly; a second one ends it at once. The kernel has its traffic back in any case. SIGHUP has the
+Prints \"ready\" to standard output once it forwards packets, and what it does to standard error. SIGINT (Ctrl-C) and \
+SIGTERM stop it cleanly; a second one ends it at once. The kernel has its traffic back in any case. SIGHUP has the \
 configuration read again: its rules come in force, or everything stays as it was, and the log says why.
 
 Examples:
@@ -65,7 +65,7 @@ Examples:
   sudo netchannel --log debug run --config /etc/netchannel.toml";
 
 const CHECK_EXAMPLES: &str = "\
-For each file, prints what it holds, or everything that is wrong with it: file, line, column, what was found and what
+For each file, prints what it holds, or everything that is wrong with it: file, line, column, what was found and what \
 was expected. Exits with 3 if a file is refused.
 
 Examples:
@@ -96,8 +96,8 @@ Examples:
   sudo netchannel show drops -j | jq '.reasons[] | select(.packets > 0)'";
 
 const WORKERS_EXAMPLES: &str = "\
-BUSY, POLLING and ASLEEP are shares of the last second: with packets or questions, looking for some in vain, waiting for some.
-BACKLOG counts frames that wait to be sent, HELD packets that wait for a next hop or that channels keep, QUESTIONS those of
+BUSY, POLLING and ASLEEP are shares of the last second: with packets or questions, looking for some in vain, waiting for some. \
+BACKLOG counts frames that wait to be sent, HELD packets that wait for a next hop or that channels keep, OFFLOADED flows that the XDP program carries now, QUESTIONS those of \
 control clients that wait.
 
 Examples:
@@ -106,7 +106,7 @@ Examples:
   sudo netchannel show workers -j | jq '.workers[] | .last_second'";
 
 const MEMORY_EXAMPLES: &str = "\
-First the process as the kernel counts it, then the frames of the packet memory and who has them, then tables and buffers.
+First the process as the kernel counts it, then the frames of the packet memory and who has them, then tables and buffers. \
 What these reserve takes memory only as it is used.
 
 Examples:
@@ -114,11 +114,11 @@ Examples:
   sudo netchannel show memory -j | jq '.tables[] | select(.owner == \"flow table\")'";
 
 const REPLAY_EXAMPLES: &str = "\
-The same code as `run`, without a network card and without root. Each input file is a pcap or pcapng capture of what
-came in on one interface of the configuration, named before the file: lan0=in.pcap. A pcapng file that names the
-interfaces it was captured on needs no name. (A file whose own name has a \"=\" is written ./a=b.pcap.) Packets of all
-inputs are taken in the order of their times. The output, the last file, is written as pcapng, with an interface for
-each of the configuration's; an existing file is replaced. What the kernel would know of the interfaces is told by
+The same code as `run`, without a network card and without root. Each input file is a pcap or pcapng capture of what \
+came in on one interface of the configuration, named before the file: lan0=in.pcap. A pcapng file that names the \
+interfaces it was captured on needs no name. (A file whose own name has a \"=\" is written ./a=b.pcap.) Packets of all \
+inputs are taken in the order of their times. The output, the last file, is written as pcapng, with an interface for \
+each of the configuration's; an existing file is replaced. What the kernel would know of the interfaces is told by \
 [[replay.interface]] in the configuration.
 
 Examples:

@@ -10,14 +10,14 @@ use netchannel::rules::explain::Flow;
 use super::import::ImportArguments;
 
 pub(super) const LINT_EXAMPLES: &str = "\
-Tells rules that no packet is left for, by one rule before them or by several together; rules that are there twice; rules
-that overlap others of the same priority which do something else, so that their order alone decides; rules that change
-nothing. Exits with 1 if something was found, with 3 if the file is refused. A rule for which it would take too long to find
+Tells rules that no packet is left for, by one rule before them or by several together; rules that are there twice; rules \
+that overlap others of the same priority which do something else, so that their order alone decides; rules that change \
+nothing. Exits with 1 if something was found, with 3 if the file is refused. A rule for which it would take too long to find \
 out is told as that.
 
 Without --config, packets may come in by interfaces that no rule names; with it, by those of the configuration only.
 
-JSON is one object: findings, each with kind (never, duplicate, order, redundant, undecided), rule, and others (rules with
+JSON is one object: findings, each with kind (never, duplicate, order, redundant, undecided), rule, and others (rules with \
 file, line, column and text).
 
 Examples:
@@ -27,9 +27,9 @@ Examples:
   netchannel rules lint -j site.rules | jq -r '.findings[] | select(.kind == \"never\") | .rule.text'";
 
 pub(super) const EXPLAIN_EXAMPLES: &str = "\
-A flow is PROTOCOL [TYPE/CODE] SOURCE[:PORT] > DESTINATION[:PORT], and behind that, where wanted: on INTERFACE, flags
-FLAGS (of TCP), vlan NUMBER, dscp VALUE, fragment first or fragment later. IPv6 addresses with ports are in brackets. Left
-out, the source port is 49152, an ICMP message an echo request, the TCP flags syn, the packet whole and without a tag; the
+A flow is PROTOCOL [TYPE/CODE] SOURCE[:PORT] > DESTINATION[:PORT], and behind that, where wanted: on INTERFACE, flags \
+FLAGS (of TCP), vlan NUMBER, dscp VALUE, fragment first or fragment later. IPv6 addresses with ports are in brackets. Left \
+out, the source port is 49152, an ICMP message an echo request, the TCP flags syn, the packet whole and without a tag; the \
 interface is that whose prefixes hold the source, else the first outside interface.
 
 Without --config and --rules, the running netchannel's rules are asked for, and its mappings for what it has already.

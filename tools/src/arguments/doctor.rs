@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 pub(super) const EXAMPLES: &str = "\
-Looks at kernel, processors and the configuration's interfaces, changes nothing, and says for each thing: ok; advice, could be
-faster; warning, slower or less reliable than it seems; problem, does not work. Below each: why it matters, and the commands that
-mend it until the next start of the machine. Without a configuration it looks at kernel and processors alone. For a second it
-watches the processors that workers run on (or may): what else had them, and for how long. That takes these processors whole, so
+Looks at kernel, processors and the configuration's interfaces, changes nothing, and says for each thing: ok; advice, could be \
+faster; warning, slower or less reliable than it seems; problem, does not work. Below each: why it matters, and the commands that \
+mend it until the next start of the machine. Without a configuration it looks at kernel and processors alone. For a second it \
+watches the processors that workers run on (or may): what else had them, and for how long. That takes these processors whole, so \
 it is left out while a netchannel runs there, unless --seconds is given.
 
 Exit codes: 0 if there are no warnings and no problems, 1 if there are any.

@@ -17,7 +17,7 @@ Kinds of events:
   routes       routes that come and go
   neighbours   what becomes known of neighbours
   daemon       that the daemon stops
-Without any, all are told. A line is a time (UTC), what happened, and to what; with -j a JSON object. If more happens than can be
+Without any, all are told. A line is a time (UTC), what happened, and to what; with -j a JSON object. If more happens than can be \
 told, it says how much is missing. Ends with success when the daemon stops, or by Ctrl-C.
 
 Examples:

@@ -10,7 +10,7 @@ use netchannel::config::parse_duration;
 use netchannel::control::{DEFAULT_SOCKET, Endpoints, Filter};
 
 pub(super) const MAPPINGS_EXAMPLES: &str = "\
-Each line is an inside endpoint and the external one that it is known by outside. SESSIONS counts the outside endpoints that it
+Each line is an inside endpoint and the external one that it is known by outside. SESSIONS counts the outside endpoints that it \
 is in use with; STATE is that of the TCP connection that has longest to live.
 
 Examples:
@@ -21,7 +21,7 @@ Examples:
   sudo netchannel show mappings -j | jq '.mappings | length'";
 
 pub(super) const SESSIONS_EXAMPLES: &str = "\
-Each line is a mapping in use with one outside endpoint. OPENED BY is who sent the first packet. --min-age and --max-age are
+Each line is a mapping in use with one outside endpoint. OPENED BY is who sent the first packet. --min-age and --max-age are \
 about the mapping.
 
 Examples:
@@ -30,7 +30,7 @@ Examples:
   sudo netchannel show sessions -j | jq '.sessions[] | select(.state == \"established\")'";
 
 pub(super) const POOLS_EXAMPLES: &str = "\
-First what each translator has and may have, then the ports of each external address. HELD ports are kept from reuse for a
+First what each translator has and may have, then the ports of each external address. HELD ports are kept from reuse for a \
 while; IN USE is the share of an address's ports that is used or held, of the protocol that has most.
 
 Examples:
@@ -39,8 +39,8 @@ Examples:
   sudo netchannel show pools -j | jq '.addresses[] | select(.ports.udp.free < 1000)'";
 
 pub(super) const DELETE_EXAMPLES: &str = "\
-Deletes the mappings that all options together describe, with their sessions, and prints how many that were. Their ports are
-free as those of any mapping that ends. The next packet of such a flow is looked at anew: UDP from inside gets a new mapping,
+Deletes the mappings that all options together describe, with their sessions, and prints how many that were. Their ports are \
+free as those of any mapping that ends. The next packet of such a flow is looked at anew: UDP from inside gets a new mapping, \
 a TCP connection is over. --dry-run lists them instead.
 
 Examples:
@@ -51,8 +51,8 @@ Examples:
   sudo netchannel nat delete --all";
 
 pub(super) const REVERSE_EXAMPLES: &str = "\
-Prints each external address and port, the inside host that has it, and the channel. This is computed from the
-configuration alone, which must be the one that was in force at the time in question: keep old ones, with their dates.
+Prints each external address and port, the inside host that has it, and the channel. This is computed from the \
+configuration alone, which must be the one that was in force at the time in question: keep old ones, with their dates. \
 It needs a nat channel with [channel.deterministic]. Exits with 1 if nobody has one of them.
 
 Examples:

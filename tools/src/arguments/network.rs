@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use netchannel::control::NetworkPage;
 
 pub(super) const ROUTES_EXAMPLES: &str = "\
-The kernel's main routing table, as packets are forwarded by it. For one prefix, the route with the lowest METRIC counts; a route
+The kernel's main routing table, as packets are forwarded by it. For one prefix, the route with the lowest METRIC counts; a route \
 with several next hops has a line for each, and flows are spread over them by WEIGHT.
 
 Examples:
@@ -16,7 +16,7 @@ Examples:
   sudo netchannel show routes -j | jq '.routes | length'";
 
 pub(super) const NEIGHBOURS_EXAMPLES: &str = "\
-STATE fresh: its address is known. stale: known, the kernel is asked to confirm it when it is used. incomplete: the kernel has
+STATE fresh: its address is known. stale: known, the kernel is asked to confirm it when it is used. incomplete: the kernel has \
 asked and waits. failed: nobody answered; packets for it are dropped.
 
 Examples:

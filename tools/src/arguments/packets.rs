@@ -10,9 +10,9 @@ use netchannel::control::{
 };
 
 pub(super) const FLOWS_EXAMPLES: &str = "\
-Each line is one direction of a flow, as the flow table has it: the packets of the other direction are another flow. RULE is the
-number of the rule that decided it, - if none of the configured rules did. TRANSLATED is what a translator makes of it. A FILTER is
-what a rule says in front of its action; flows are taken by addresses, protocol, ports, the interface that they come in by, and
+Each line is one direction of a flow, as the flow table has it: the packets of the other direction are another flow. RULE is the \
+number of the rule that decided it, - if none of the configured rules did. TRANSLATED is what a translator makes of it. A FILTER is \
+what a rule says in front of its action; flows are taken by addresses, protocol, ports, the interface that they come in by, and \
 fragment. Flows stay in the table until others need their place, or the rules change.
 
 Examples:
@@ -22,7 +22,7 @@ Examples:
   sudo netchannel show flows --sort packets --max-idle 10s -j | jq '.flows[] | {source, packets}'";
 
 pub(super) const RULES_EXAMPLES: &str = "\
-Packets are counted for the rule that decided their flow, also while the flow lasts, from when the rule came into force. The last
+Packets are counted for the rule that decided their flow, also while the flow lasts, from when the rule came into force. The last \
 line counts what no configured rule decided: answers to a translator, the way back of what is forwarded, and what no rule matched.
 
 Examples:
@@ -32,12 +32,12 @@ Examples:
   sudo netchannel show rules -j | jq '.rules[] | select(.packets > 0)'";
 
 pub(super) const TRACE_EXAMPLES: &str = "\
-Shows single packets while they pass, with each step and its reason: the flow, the rule that decided, the channel, what a
-translator did, route and neighbour, and where it left or why it was dropped. Other packets are not held up. Runs until Ctrl-C, or
+Shows single packets while they pass, with each step and its reason: the flow, the rule that decided, the channel, what a \
+translator did, route and neighbour, and where it left or why it was dropped. Other packets are not held up. Runs until Ctrl-C, or \
 until --count packets were shown.
 
-A FILTER is what a rule says in front of its action, and takes packets as they come in; without one, all are taken. What a
-translator sends out comes back to its external address, so a filter for the inside host does not take the answers: --both follows
+A FILTER is what a rule says in front of its action, and takes packets as they come in; without one, all are taken. What a \
+translator sends out comes back to its external address, so a filter for the inside host does not take the answers: --both follows \
 the packets that answer those that the filter took.
 
 Examples:
@@ -46,12 +46,12 @@ Examples:
   sudo netchannel trace icmp -j | jq -r 'select(.verdict == \"dropped\") | .reason'";
 
 pub(super) const CAPTURE_EXAMPLES: &str = "\
-Writes packets to a pcapng file for Wireshark and others: as they came in and as they left, each on its interface of the
-configuration, with what became of it in its comment. This program writes the file, with the rights of whoever starts it. Runs
-until Ctrl-C, or until --count packets were taken. Packets that are lost, because they come faster than they can be written, are
+Writes packets to a pcapng file for Wireshark and others: as they came in and as they left, each on its interface of the \
+configuration, with what became of it in its comment. This program writes the file, with the rights of whoever starts it. Runs \
+until Ctrl-C, or until --count packets were taken. Packets that are lost, because they come faster than they can be written, are \
 counted in the file's interface statistics and told at the end; packets on their way are never held up.
 
-A FILTER is what a rule says in front of its action, and takes packets as they come in; without one, all are taken. --both takes the
+A FILTER is what a rule says in front of its action, and takes packets as they come in; without one, all are taken. --both takes the \
 packets that answer those as well.
 
 Examples:

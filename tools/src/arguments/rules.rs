@@ -9,8 +9,8 @@ use netchannel::rules::Format;
 use super::import::ImportArguments;
 
 const CHECK_EXAMPLES: &str = "\
-For each file, prints what it holds, or everything that is wrong with it: file, line, column, what was found and what
-was expected. With --config, rules may name only the channels and interfaces of that configuration. Exits with 3 if a
+For each file, prints what it holds, or everything that is wrong with it: file, line, column, what was found and what \
+was expected. With --config, rules may name only the channels and interfaces of that configuration. Exits with 3 if a \
 file is refused. docs/rules.md describes the formats.
 
 Examples:
@@ -19,9 +19,9 @@ Examples:
   generate-rules | netchannel rules check -";
 
 const CONVERT_EXAMPLES: &str = "\
-Formats are native, json and classbench; iptables (what iptables-save and ip6tables-save print) and nftables (what
-nft -j list ruleset prints) are read, not written, see docs/import.md. Rules that a format can't say are refused, each with its place and reason, and
-nothing is written; with --lenient they are left out and listed on standard error. ClassBench's format has no channels:
+Formats are native, json and classbench; iptables (what iptables-save and ip6tables-save print) and nftables (what \
+nft -j list ruleset prints) are read, not written, see docs/import.md. Rules that a format can't say are refused, each with its place and reason, and \
+nothing is written; with --lenient they are left out and listed on standard error. ClassBench's format has no channels: \
 --channel names that of all rules that are read from it, and the channels of those that are written are left out.
 
 Examples:
@@ -40,11 +40,11 @@ Examples:
   netchannel rules export --file site.rules --to json";
 
 const DIFF_EXAMPLES: &str = "\
-Rules are compared by what they say, not by where they stand in their files: + is in the second only, - in the first
-only, ~ has another priority or another place among those of its priority. Sets are compared by their values. Exits
+Rules are compared by what they say, not by where they stand in their files: + is in the second only, - in the first \
+only, ~ has another priority or another place among those of its priority. Sets are compared by their values. Exits \
 with 0 if nothing differs, with 1 if something does, with 3 if a file is refused.
 
-JSON is one object: removed, added (rules), moved (rules with their former priority), reordered (rules), removed_sets,
+JSON is one object: removed, added (rules), moved (rules with their former priority), reordered (rules), removed_sets, \
 added_sets, changed_sets (names).
 
 With one file, what is in force stands for the first.

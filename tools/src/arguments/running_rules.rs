@@ -9,9 +9,9 @@ use netchannel::rules::Format;
 use super::import::ImportArguments;
 
 const LOAD_EXAMPLES: &str = "\
-All rules of the file take the place of all rules in force at one instant, or nothing changes: a packet meets the rules
-of before or those of after, and every flow is decided anew. Rules that stay keep their numbers and counters. What is
-wrong is told with file, line and column, and exits with 3. The rules are in force until the daemon ends or reads its
+All rules of the file take the place of all rules in force at one instant, or nothing changes: a packet meets the rules \
+of before or those of after, and every flow is decided anew. Rules that stay keep their numbers and counters. What is \
+wrong is told with file, line and column, and exits with 3. The rules are in force until the daemon ends or reads its \
 configuration again.
 
 Examples:
@@ -20,7 +20,7 @@ Examples:
   sudo netchannel rules load -j site.rules | jq .added";
 
 const ADD_EXAMPLES: &str = "\
-A rule is written as in a file (docs/rules.md), in one argument. It is tried behind those of its priority. It may name
+A rule is written as in a file (docs/rules.md), in one argument. It is tried behind those of its priority. It may name \
 sets that are in force. Several rules are added at one instant, or none.
 
 Examples:
@@ -28,7 +28,7 @@ Examples:
   sudo netchannel rules add --confirm-within 60 'from @guests use internet'";
 
 const DEL_EXAMPLES: &str = "\
-Numbers are those of `netchannel rules list`. The rules that were deleted are printed; `netchannel rules undo` brings
+Numbers are those of `netchannel rules list`. The rules that were deleted are printed; `netchannel rules undo` brings \
 them back.
 
 Examples:
@@ -58,7 +58,7 @@ Examples:
   sudo netchannel rules status -j";
 
 const UNDO_EXAMPLES: &str = "\
-Takes back the last change: a load, rules that were added, deleted or replaced, or a configuration that was read again.
+Takes back the last change: a load, rules that were added, deleted or replaced, or a configuration that was read again. \
 Called again, it takes back the one before; 16 changes are remembered.
 
 Examples:

@@ -43,7 +43,7 @@ Examples:
   netchannel config schema > netchannel.schema.json";
 
 const SCHEMA_EXAMPLES: &str = "\
-JSON Schema, draft 2020-12, of a configuration: its tables and keys with descriptions, defaults and limits, for editors
+JSON Schema, draft 2020-12, of a configuration: its tables and keys with descriptions, defaults and limits, for editors \
 and programs that write configurations. What depends on several keys is told by `check` only.
 
 Examples:

@@ -10,7 +10,7 @@ use super::monitor::interval;
 
 pub(super) const EXAMPLES: &str = "\
 Panes: 1 overview, 2 ports, 3 flows that move most, 4 subscribers (inside hosts of translators), 5 channels, 6 drops by reason.
-Keys: q quits, a number or Tab opens a pane, s and the arrows left and right choose the column to sort by, r reverses the order,
+Keys: q quits, a number or Tab opens a pane, s and the arrows left and right choose the column to sort by, r reverses the order, \
 p pauses, ? helps. If the netchannel is stopped, it waits for the next one. Without colours if NO_COLOR is set.
 
 Examples:

@@ -31,9 +31,9 @@ Examples:
   netchannel bench classify --rules acl.rules --trace acl.trace --structure all";
 
 const MATCH_EXAMPLES: &str = "\
-Prints a line for each header of the trace: the number of the rule that wins, which is its line in the file, from 1
-(blank lines and comments count as lines), or - if no rule matches. A winner that the trace names is not looked at.
-For each FLOW, prints file, line and text of the rule that wins, or -. Rules of JSON and nft have no lines: there it is
+Prints a line for each header of the trace: the number of the rule that wins, which is its line in the file, from 1 \
+(blank lines and comments count as lines), or - if no rule matches. A winner that the trace names is not looked at. \
+For each FLOW, prints file, line and text of the rule that wins, or -. Rules of JSON and nft have no lines: there it is \
 the number of the rule. Exits with 3 if a file is wrong; then nothing is printed but what is wrong with it.
 
 Examples:
@@ -42,12 +42,12 @@ Examples:
   netchannel rules match --rules acl.rules.gz --trace acl.trace.gz --structure linear | sort | uniq -c | sort -rn";
 
 const CLASSIFY_EXAMPLES: &str = "\
-Memory is divided by the rules. Lookups are measured one at a time and in bursts of 32, each as the median of several
-passes; changes take out random rules, one at a time, and put them in again. All use one thread, but for the lookups
-while writing: there a second thread takes out rules and puts them in again without a pause. It needs a second
-processor; with one for both, all times are those that a thread has it, not those that go by. Mismatches are headers
-for which a structure finds another rule than a linear search (for 2,000 of them) or than the trace says (for all that
-it says it of, as far as --seconds go), before and after the changes. Exits with 1 if there are any, with 3 if a file
+Memory is divided by the rules. Lookups are measured one at a time and in bursts of 32, each as the median of several \
+passes; changes take out random rules, one at a time, and put them in again. All use one thread, but for the lookups \
+while writing: there a second thread takes out rules and puts them in again without a pause. It needs a second \
+processor; with one for both, all times are those that a thread has it, not those that go by. Mismatches are headers \
+for which a structure finds another rule than a linear search (for 2,000 of them) or than the trace says (for all that \
+it says it of, as far as --seconds go), before and after the changes. Exits with 1 if there are any, with 3 if a file \
 is wrong.
 
 JSON is one object for each structure, each on a line of its own:
@@ -59,8 +59,8 @@ Examples:
   netchannel bench classify --rules acl.rules --trace acl.trace --structure all --json --seconds 5 | jq .";
 
 const GENERATE_EXAMPLES: &str = "\
-A seed makes the same files on every machine. No rule is there twice; the first line has the highest priority. Each
-header of the trace is a random point of a rule that is drawn; its sixth column is the number of the first rule that
+A seed makes the same files on every machine. No rule is there twice; the first line has the highest priority. Each \
+header of the trace is a random point of a rule that is drawn; its sixth column is the number of the first rule that \
 matches, from 0. Files whose names end in .gz are compressed.
 
 Examples:
