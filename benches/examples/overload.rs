@@ -7,7 +7,7 @@
 //!
 //! Datagrams of 64 bytes come from an inside host to a server through the NAT. First it is measured how many packets of known flows are carried when as
 //! many come as can be made; then half of that come alone, and together with three times as many first packets of new flows: of one other
-//! host, and of 16,384 forged ones, with `limit_new_flows` and without.
+//! host, and of 16,384 forged ones, with `limit_new_flows`, as is the default, and without.
 
 use std::fs;
 use std::path::PathBuf;
@@ -75,8 +75,8 @@ fn main() -> ExitCode {
 struct Counts {
     sent: u64,
     delivered: u64,
-    /// Flows that the translator's channel opened.
-    flows: u64,
+    /// Flows that the translator's channel opened, without those whose packet it dropped.
+    new: u64,
     turned_away: u64,
 }
 
@@ -217,7 +217,7 @@ fn measure(arguments: &Arguments, binary: &PathBuf, flood: &Flood, is_limited: b
     stop::pause(SETTLED)?;
     let after = (Ledger::read(&daemon)?, counter.count()?, resident(process)?);
     let rate = |of: fn(&Counts) -> u64| of(&end).saturating_sub(of(&start)) as f64 / elapsed;
-    let new = rate(|counts| counts.flows);
+    let new = rate(|counts| counts.new);
     Ok(Figures {
         sent: rate(|counts| counts.sent),
         // Each new flow has a single packet.
@@ -236,7 +236,7 @@ fn counts(daemon: &Daemon, generator: &Generator, counter: &Counter) -> Result<C
     Ok(Counts {
         sent: generator.sent()?,
         delivered: counter.count()?,
-        flows: ledger.flows,
+        new: ledger.flows.saturating_sub(ledger.refused()),
         turned_away: ledger.reason("new-flow-limit"),
     })
 }
@@ -288,6 +288,12 @@ impl Ledger {
             .sum()
     }
 
+    /// Packets that the translator had no session or port for.
+    fn refused(&self) -> u64 {
+        let reasons = ["nat-session-limit", "nat-ports-exhausted"];
+        reasons.iter().map(|name| self.reason(name)).sum()
+    }
+
     /// Packets of all verdicts of the XDP program, or of one.
     fn verdicts(&self, name: Option<&str>) -> u64 {
         let verdicts = entries(&self.ports["verdicts"]);
@@ -331,7 +337,6 @@ impl Ledger {
                 account.push((format!("- {name}"), dropped));
             }
         }
-        account.push(("+ made here".to_owned(), -drops("originated")));
         account.push((
             "- passed, held, consumed".to_owned(),
             drops("passed") + drops("held") + drops("consumed"),

@@ -1,4 +1,5 @@
-//! More packets than can be worked off: known flows go first, hosts share what is left, and every packet is accounted for.
+//! More packets than can be worked off: known flows go first, hosts share what is left, and every packet is accounted for. While none is lost,
+//! nobody is turned away.
 
 mod common;
 
@@ -17,8 +18,8 @@ use netchannel::packet::Headers;
 const EXTERNAL: &str = "192.0.2.1";
 const SERVER: &str = "8.8.8.8";
 
-/// Rounds until a worker that always finds a full burst limits new flows, and has found how many there may be.
-const SETTLING: usize = 4000;
+/// Rounds until a worker that loses packets limits new flows, and has found how many there may be.
+const SETTLING: usize = 2000;
 
 fn nat() -> Box<dyn Netchannel> {
     let external: Ipv4Addr = EXTERNAL.parse().unwrap();
@@ -43,9 +44,12 @@ fn outbound_to(host: u8, port: u16, to: u16) -> Vec<u8> {
     packet((HOST_MAC, LAN_MAC), (host, port), (server, to))
 }
 
-/// A box whose `lan` has a full burst in each round: 16 packets of known flows, and for the rest first packets of flows of the same host.
+/// A box whose `lan` has a full burst in each round, which is all that its ring holds: 16 packets of known flows, and for the rest first packets of
+/// flows of the same host.
 struct Flood {
     test: TestBox,
+    /// Whether one packet more comes in each round, which is lost.
+    loses: bool,
     next: u32,
     /// Packets of known flows that were sent, and that left.
     known: [u64; 2],
@@ -59,13 +63,15 @@ impl Flood {
         channels.register("channel", channel).unwrap();
         let mut test = TestBox::with(channels, RuleSet::new(ChannelId(0)));
         if is_limited {
-            test.dispatcher.limit_new_flows(2048);
+            test.dispatcher.limit_new_flows();
         }
+        test.lan.bound_receive_ring(BURST);
         for port in 0..KNOWN as u16 {
             assert_eq!(test.out(&outbound(2, 1000 + port)).len(), 1);
         }
         Self {
             test,
+            loses: true,
             next: 0,
             known: [0; 2],
         }
@@ -92,13 +98,33 @@ impl Flood {
             let first = self.first_packet();
             assert!(self.test.lan.send(&first));
         }
-        self.test.now = self.test.now + Duration::from_micros(60);
-        assert!(self.test.dispatcher.poll(self.test.now).unwrap() >= BURST);
+        self.work();
         self.known[0] += KNOWN as u64;
         let sent = self.test.wan.sent_all();
         // Each known flow has had one packet here, which is the last but for those of flows that were opened.
         self.known[1] += sent.len().min(KNOWN) as u64;
         sent
+    }
+
+    /// A round of a download, with these packets behind it; returns how many left by `wan`.
+    fn download(&mut self, others: &[Vec<u8>]) -> usize {
+        for number in 0..BURST - others.len() {
+            let port = 1000 + (number % KNOWN) as u16;
+            assert!(self.test.lan.send(&outbound(2, port)));
+        }
+        for other in others {
+            assert!(self.test.lan.send(other));
+        }
+        self.work();
+        self.test.wan.sent_all().len()
+    }
+
+    fn work(&mut self) {
+        if self.loses {
+            assert!(!self.test.lan.send(&outbound(2, 1000)));
+        }
+        self.test.now = self.test.now + Duration::from_micros(60);
+        assert!(self.test.dispatcher.poll(self.test.now).unwrap() >= BURST);
     }
 
     fn limited(&self) -> u64 {
@@ -143,6 +169,41 @@ fn without_the_limit_all_packets_are_equal() {
     }
     assert_eq!(flood.limited(), 0);
     flood.test.assert_all_accounted_for();
+}
+
+#[test]
+fn a_worker_that_loses_nothing_turns_nobody_away() {
+    let mut flood = Flood::new(Box::new(Forward), true);
+    flood.loses = false;
+    // It never comes to the end of what waits.
+    flood.test.lan.bound_receive_ring(2 * BURST);
+    for _ in 0..BURST {
+        assert!(flood.test.lan.send(&outbound(2, 1000)));
+    }
+    for _ in 0..SETTLING {
+        assert_eq!(flood.round(&[]).len(), BURST);
+    }
+    assert_eq!(flood.limited(), 0);
+}
+
+/// A download fills the ring, and overfills it: as long as it sends all that it may, then the first packets of others come.
+#[test]
+fn new_flows_behind_a_download_are_not_turned_away() {
+    for loses in [false, true] {
+        let mut flood = Flood::new(Box::new(Forward), true);
+        flood.loses = loses;
+        let mut others = 0;
+        for round in 0..3 * SETTLING {
+            let is_flow_of_others = round > SETTLING && round % SETTLING < 16;
+            let firsts: Vec<_> = (0..if is_flow_of_others { 46 } else { 0 })
+                .map(|_| flood.first_packet())
+                .collect();
+            others += firsts.len();
+            assert_eq!(flood.download(&firsts), BURST);
+        }
+        assert!(others > 700 && flood.limited() == 0);
+        flood.test.assert_all_accounted_for();
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub struct FlowTable {
     pub offload: FlowOffload,
     /// IPv4 flows that it can carry at once, of all workers, 1,024 to 4,194,304; of IPv6 flows a quarter.
     pub offloaded_flows: u32,
-    /// Whether known flows go before new ones when packets come faster than they can be worked off.
+    /// Whether known flows go before new ones while packets are lost because too many come.
     pub limit_new_flows: bool,
 }
 
@@ -249,7 +249,7 @@ pub(super) fn flow_table(table: Option<&Section<'_, '_>>, source: &mut Source<'_
         capacity: 262_144,
         offload: FlowOffload::Auto,
         offloaded_flows: 131_072,
-        limit_new_flows: false,
+        limit_new_flows: true,
     };
     let Some(table) = table else { return settings };
     settings.capacity = table.number("capacity", settings.capacity, 1_024..=1 << 24, source);

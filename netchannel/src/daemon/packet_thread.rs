@@ -337,7 +337,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     })
     .map_err(setup::SetupError::from)?;
     if config.flow_table.limit_new_flows {
-        dispatcher.limit_new_flows(config.rings.receive as usize);
+        dispatcher.limit_new_flows();
     }
     if let Some(flows) = flows {
         dispatcher.record_flows(flows);

@@ -1,33 +1,31 @@
 //! One worker's loop body: receive, parse, find the flow, hand to channels, transmit.
 
+mod access;
+mod change;
 mod observe;
 mod offloading;
 mod take_over;
 
+pub use change::Reopened;
 pub use observe::TooManyWatches;
 
 use std::io;
-use std::time::Duration;
-
-use classifier::InsertError;
 
 use super::context::Context;
-use super::core::{Core, KernelPath, Totals};
+use super::core::{Core, KernelPath};
 use super::dimensions::Arrival;
 use super::flow_key::PackedKey;
-use super::flow_record::FlowRecorder;
-use super::flow_table::{Flow, FlowTable, Sought};
+use super::flow_table::{FlowTable, Sought};
 use super::observation::Watches;
 use super::offload::Offloader;
 use super::overload::Overload;
 use super::registry::Registry;
 use super::routing::Resolve;
-use super::rule_set::{BoxId, OwnedBox, RuleSet, RuleSetBuilder};
+use super::rule_set::RuleSet;
 use super::team::Member;
-use crate::channel::nat::state::{Part, Restored, Saved};
-use crate::channel::{ChannelError, ChannelId, Netchannel, SessionEntry, Setup};
+use crate::channel::{ChannelError, ChannelId, Setup};
 use crate::drop_reason::DropReason;
-use crate::interface::{InterfaceId, Interfaces, PortId};
+use crate::interface::{Interfaces, PortId};
 use crate::network::NetworkReader;
 use crate::packet::{Headers, Packet, complete_checksum};
 use crate::port::{AbsentPort, Frame, FramePool, PacketIo, PortCounters};
@@ -71,20 +69,6 @@ pub struct Parts {
     pub team: Option<Member>,
 }
 
-/// What a dispatcher is given anew when an interface is back that was gone; see [`Parts`].
-pub struct Reopened {
-    /// All interfaces, in the same order.
-    pub interfaces: Interfaces,
-    /// All ports, in the same order.
-    pub ports: Vec<Box<dyn PacketIo>>,
-    /// For each port, whether frames may arrive with partial checksums.
-    pub partial_checksums: Vec<bool>,
-    /// The pool that all ports' frames come from.
-    pub pool: FramePool,
-    /// Where passed packets go.
-    pub kernel: Box<dyn KernelPath>,
-}
-
 /// A port failed: its interface is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("port {} failed: {source}", .port.0)]
@@ -104,7 +88,7 @@ pub struct Dispatcher {
     any_destination: bool,
     channels: Registry,
     rules: RuleSet,
-    /// What bounds new flows when packets come too fast; `None` if nothing does.
+    /// What bounds new flows while packets are lost; `None` if nothing does.
     overload: Option<Overload>,
     /// Packets for each port that its transmit ring had no room for.
     transmit_drops: Vec<u64>,
@@ -182,11 +166,11 @@ impl Dispatcher {
         })
     }
 
-    /// From now on, when packets come faster than they can be worked off, those of known flows go before new flows, and hosts share what is left
-    /// for new flows; the others' first packets are dropped ([`DropReason::NewFlowLimit`]). The ports' receive rings hold so many packets:
-    /// while no more come without a pause, none is dropped. Without this call, all packets are equal.
-    pub fn limit_new_flows(&mut self, receive_ring: usize) {
-        self.overload = Some(Overload::new(self.ports.len(), receive_ring));
+    /// From now on, while ports lose packets because more come than can be worked off, those of known flows go before new flows, and hosts share
+    /// what is left for new flows; the others' first packets are dropped ([`DropReason::NewFlowLimit`]). Without losses none is
+    /// dropped; without this call, all packets are equal.
+    pub fn limit_new_flows(&mut self) {
+        self.overload = Some(Overload::new(self.ports.len()));
     }
 
     /// One round: a burst from each port, through the channels, and out. Returns how many packets came in; 0 means that there is
@@ -207,6 +191,9 @@ impl Dispatcher {
             received += self.take_over(now);
         }
         self.end_round(now);
+        if let Some(overload) = &mut self.overload {
+            overload.end_round(received, now, |port| self.ports[port].receive_losses());
+        }
         let mut failed = Ok(received);
         for (number, port) in self.ports.iter_mut().enumerate() {
             if let Err(source) = port.flush() {
@@ -237,8 +224,10 @@ impl Dispatcher {
         }
         self.frames = frames;
         self.forward(now);
-        if let Some(overload) = &mut self.overload {
-            overload.received(usize::from(port.0), received, limit, now);
+        if received >= limit
+            && let Some(overload) = &mut self.overload
+        {
+            overload.was_full(usize::from(port.0));
         }
         received
     }
@@ -462,112 +451,6 @@ impl Dispatcher {
         self.transmit(now);
     }
 
-    /// Closes all ports, before they are opened anew. Nothing is received or sent meanwhile.
-    pub fn close_ports(&mut self) {
-        for port in &mut self.ports {
-            *port = Box::new(AbsentPort::after(port.counters()));
-        }
-    }
-
-    /// Goes on with ports that were opened anew, in place of those that there were. Channels and flows stay; interfaces are known by the
-    /// same numbers.
-    pub fn reopen(&mut self, parts: Reopened) {
-        let Reopened {
-            interfaces,
-            ports,
-            partial_checksums,
-            pool,
-            kernel,
-        } = parts;
-        debug_assert_eq!(ports.len(), self.ports.len());
-        self.recall_offloaded();
-        self.ports = ports;
-        self.partial_checksums = partial_checksums;
-        self.partial_checksums.resize(self.ports.len(), false);
-        self.core.reopen(interfaces, pool, kernel);
-    }
-
-    /// Goes on with interfaces that have other indices in the kernel.
-    pub fn set_interfaces(&mut self, interfaces: Interfaces) {
-        self.recall_offloaded();
-        self.core.set_interfaces(interfaces);
-    }
-
-    /// Replaces the rules: every flow is decided anew with its next packet. Flows that have none are cleared away little by little;
-    /// [`FlowTable::is_swept`] says when no flow counts for a former rule any more.
-    /// Returns the former ones, which may take their time to be freed.
-    pub fn set_rules(&mut self, rules: RuleSet) -> RuleSet {
-        self.recall_offloaded();
-        self.core.flows.reserve_rules(rules.rule_numbers());
-        self.core.flows.invalidate();
-        std::mem::replace(&mut self.rules, rules)
-    }
-
-    /// Has it tell of flows that open and close, while somebody watches.
-    pub fn record_flows(&mut self, recorder: FlowRecorder) {
-        self.core.flows.record(recorder.of_channels(self.channels.len()));
-    }
-
-    /// Changes the rules: adds boxes, each behind those of its priority, and takes others out. Every flow is decided anew with its next
-    /// packet.
-    ///
-    /// # Errors
-    /// See [`InsertError`]; nothing has changed then.
-    pub fn change_rules(
-        &mut self,
-        add: RuleSetBuilder,
-        remove: &[BoxId],
-    ) -> Result<Vec<OwnedBox>, InsertError> {
-        let placed = self.rules.change(add, remove)?;
-        self.recall_offloaded();
-        self.core.flows.reserve_rules(self.rules.rule_numbers());
-        self.core.flows.invalidate();
-        Ok(placed)
-    }
-
-    /// Reads from a channel's user side.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such channel, and what the channel says.
-    pub fn read(&mut self, channel: &str, buffer: &mut [u8]) -> io::Result<usize> {
-        let id = self.channels.find(channel).ok_or(io::ErrorKind::NotFound)?;
-        self.channels.entry(id).channel.read(buffer)
-    }
-
-    /// Writes to a channel's user side.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such channel, and what the channel says.
-    pub fn write(&mut self, channel: &str, data: &[u8], now: Time) -> io::Result<usize> {
-        let id = self.channels.find(channel).ok_or(io::ErrorKind::NotFound)?;
-        let written = self
-            .channels
-            .entry(id)
-            .channel
-            .write(data, &mut Context::new(now, &mut self.core));
-        self.transmit(now);
-        written
-    }
-
-    /// Has a channel take up what was saved of it, before the first packet; see [`Netchannel::restore`](crate::channel::Netchannel::restore).
-    pub fn restore(
-        &mut self,
-        channel: &str,
-        saved: &Saved<'_>,
-        stopped: Duration,
-        now: Time,
-    ) -> Option<Restored> {
-        let id = self.channels.find(channel)?;
-        self.channels.entry(id).channel.restore(saved, stopped, now)
-    }
-
-    /// Part of a channel's state; see [`Netchannel::state`](crate::channel::Netchannel::state).
-    pub fn state(&self, channel: &str, after: u64, limit: usize, now: Time) -> Option<Part> {
-        let mut channels = self.channels.iter();
-        let (_, channel, _) = channels.find(|(name, _, _)| *name == channel)?;
-        channel.state(after, limit, now)
-    }
-
     /// Ends the channels. Packets that still wait are dropped.
     pub fn cleanup(&mut self, now: Time) {
         for entry in self.channels.entries() {
@@ -579,74 +462,5 @@ impl Dispatcher {
             // A port that is gone takes its frames with it.
             let _ = port.flush();
         }
-    }
-
-    /// What became of all packets so far.
-    pub fn totals(&self) -> Totals {
-        let mut totals = self.core.totals.clone();
-        totals.held += self
-            .channels
-            .iter()
-            .map(|(_, channel, _)| channel.held() as u64)
-            .sum::<u64>();
-        totals
-    }
-
-    /// The channels with their counters.
-    pub fn channels(&self) -> &Registry {
-        &self.channels
-    }
-
-    /// The channels with their names, to be changed.
-    pub fn channels_mut(&mut self) -> impl Iterator<Item = (&str, &mut (dyn Netchannel + 'static))> {
-        self.channels
-            .entries()
-            .map(|entry| (entry.name.as_str(), entry.channel.as_mut()))
-    }
-
-    /// The flow table.
-    pub fn flows(&self) -> &FlowTable {
-        &self.core.flows
-    }
-
-    /// The flow table, to have its rules' counters counted or reset.
-    pub fn flows_mut(&mut self) -> &mut FlowTable {
-        &mut self.core.flows
-    }
-
-    /// The rules.
-    pub fn rules(&self) -> &RuleSet {
-        &self.rules
-    }
-
-    /// The session of a flow, if its channel translates and knows it.
-    pub fn translation_of(&self, flow: &Flow, now: Time) -> Option<SessionEntry> {
-        let channel = self.channels.get(flow.channel)?;
-        channel.noted_session(flow.note, now).filter(|_| flow.note != 0)
-    }
-
-    /// The interfaces.
-    pub fn interfaces(&self) -> &Interfaces {
-        &self.core.interfaces
-    }
-
-    /// The ports.
-    pub fn ports(&self) -> &[Box<dyn PacketIo>] {
-        &self.ports
-    }
-
-    /// For each port, packets that its transmit ring had no room for.
-    pub fn transmit_drops(&self) -> &[u64] {
-        &self.transmit_drops
-    }
-
-    /// The pool of frames.
-    pub fn pool(&self) -> &FramePool {
-        &self.core.pool
-    }
-
-    /// The interface's port.
-    pub fn port_of(&self, interface: InterfaceId) -> &dyn PacketIo {
-        self.ports[usize::from(self.core.interfaces.get(interface).port.0)].as_ref()
     }
 }

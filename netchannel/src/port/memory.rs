@@ -24,6 +24,8 @@ pub struct MemoryWire {
 struct Wire {
     to_port: Vec<Frame>,
     from_port: VecDeque<Frame>,
+    receive_capacity: usize,
+    receive_losses: u64,
     transmit_capacity: usize,
     failed: Option<io::ErrorKind>,
 }
@@ -35,6 +37,8 @@ impl MemoryPort {
         let wire = Rc::new(RefCell::new(Wire {
             to_port: Vec::new(),
             from_port: VecDeque::new(),
+            receive_capacity: usize::MAX,
+            receive_losses: 0,
             transmit_capacity,
             failed: None,
         }));
@@ -53,12 +57,23 @@ impl MemoryPort {
 }
 
 impl MemoryWire {
-    /// Puts a packet on the wire towards the port; false if the pool has no free frame or the packet does not fit in one.
+    /// Puts a packet on the wire towards the port; false if it is lost because the receive ring is full, the pool has no free frame or the packet does
+    /// not fit in one.
     pub fn send(&self, bytes: &[u8]) -> bool {
+        let mut wire = self.wire.borrow_mut();
+        if wire.to_port.len() >= wire.receive_capacity {
+            wire.receive_losses += 1;
+            return false;
+        }
         let frame = self.pool.take_filled(bytes);
         let sent = frame.is_some();
-        self.wire.borrow_mut().to_port.extend(frame);
+        wire.to_port.extend(frame);
         sent
+    }
+
+    /// From now on no more than `capacity` packets wait to be received: what comes while they do is lost.
+    pub fn bound_receive_ring(&self, capacity: usize) {
+        self.wire.borrow_mut().receive_capacity = capacity;
     }
 
     /// Takes a copy of the next packet that the port transmitted.
@@ -116,6 +131,10 @@ impl PacketIo for MemoryPort {
 
     fn counters(&self) -> PortCounters {
         self.counters
+    }
+
+    fn receive_losses(&self) -> u64 {
+        self.wire.borrow().receive_losses
     }
 
     fn held(&self) -> usize {

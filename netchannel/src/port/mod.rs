@@ -50,6 +50,12 @@ pub trait PacketIo: std::any::Any {
     /// Counters since the port was made.
     fn counters(&self) -> PortCounters;
 
+    /// Packets that came since the port was made and were lost, because too many waited to be received. May be a system call: not for every
+    /// burst.
+    fn receive_losses(&self) -> u64 {
+        0
+    }
+
     /// Frames that the port holds: waiting to be filled, filled and not yet received, or queued and not yet sent.
     fn held(&self) -> usize;
 

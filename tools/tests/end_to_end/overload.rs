@@ -24,6 +24,17 @@ fn configuration(more: &str) -> String {
 
 /// First packets of new flows of as many hosts, as fast as they can be made, while `work` is done. Returns how many.
 fn flood_while(site: &Site, hosts: u16, work: impl FnOnce()) -> u64 {
+    let flood = Flood {
+        rate: None,
+        one_known_in: 1024,
+        known_flows: 1,
+        hosts,
+    };
+    generate_while(site, &flood, work)
+}
+
+/// Packets as fast as they can be made, while `work` is done. Returns how many.
+fn generate_while(site: &Site, flood: &Flood, work: impl FnOnce()) -> u64 {
     let flow = Flow {
         hardware: (
             hardware_address(&site.lab.inside, "eth0").expect("it has one"),
@@ -32,13 +43,7 @@ fn flood_while(site: &Site, hosts: u16, work: impl FnOnce()) -> u64 {
         addresses: (INSIDE, SERVER),
         ports: (20_000, 9),
     };
-    let flood = Flood {
-        rate: None,
-        one_known_in: 1024,
-        known_flows: 1,
-        hosts,
-    };
-    let generator = Generator::flood(&site.lab.inside, "eth0", &flow, &flood).expect("a program");
+    let generator = Generator::flood(&site.lab.inside, "eth0", &flow, flood).expect("a program");
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -76,10 +81,7 @@ fn check_that_counters_add_up(site: &Site) {
 
 #[test]
 fn an_established_flow_survives_floods_and_everything_is_accounted_for() {
-    let site = Site::on(
-        lab(&Options::default()),
-        &configuration("[flow_table]\nlimit_new_flows = true\n"),
-    );
+    let site = Site::on(lab(&Options::default()), &configuration(""));
     let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
     let socket = at(&site.lab.inside, || {
         std::net::UdpSocket::bind((INSIDE, 5000)).expect("a free port")
@@ -119,6 +121,45 @@ fn an_established_flow_survives_floods_and_everything_is_accounted_for() {
     }
     eventually("an answer after the floods", &mut is_answered);
     assert_eq!(external(), Some(before));
+    site.finish();
+}
+
+/// Known flows alone are more than can be carried, and some others begin among them.
+#[test]
+fn few_new_flows_are_not_turned_away_whatever_is_lost() {
+    let site = Site::on(
+        lab(&Options::default()),
+        &configuration("[flow_table]\noffload = \"off\"\n"),
+    );
+    let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
+    let known = Flood {
+        rate: None,
+        one_known_in: 1,
+        known_flows: 1,
+        hosts: 1,
+    };
+    generate_while(&site, &known, || {
+        eventually("the ring is full", || {
+            site.port("lan").kernel.receive_ring_full > 100_000
+        });
+        let answered = at(&site.lab.inside, || {
+            let sockets: Vec<_> = (0..400)
+                .map(|_| std::net::UdpSocket::bind((INSIDE, 0)).expect("a free port"))
+                .collect();
+            for socket in &sockets {
+                socket.send_to(b"first", echo.address()).expect("sent");
+            }
+            let limit = Some(Duration::from_millis(20));
+            let is_answered = |socket: &&std::net::UdpSocket| {
+                socket.set_read_timeout(limit).expect("a limit");
+                socket.recv(&mut [0; 10]).is_ok()
+            };
+            sockets.iter().filter(is_answered).count()
+        });
+        assert!(answered > 0, "the ring leaves some");
+    });
+    check_that_counters_add_up(&site);
+    assert_eq!(site.dropped("new-flow-limit"), 0);
     site.finish();
 }
 

@@ -252,6 +252,19 @@ impl PacketIo for AfXdpPort {
         self.counters
     }
 
+    /// A system call for each queue. A driver that writes frames itself only says how often it found no free one, which need not be a loss.
+    fn receive_losses(&self) -> u64 {
+        let lost = |queue: &Queue| {
+            // An open socket always has an answer.
+            let counted = queue.statistics().ok()?;
+            Some(match queue.is_zero_copy() {
+                true => counted.rx_ring_full(),
+                false => counted.rx_ring_full() + counted.rx_fill_ring_empty_descs(),
+            })
+        };
+        self.queues.iter().filter_map(lost).sum()
+    }
+
     fn held(&self) -> usize {
         self.queues.iter().map(Queue::held).sum()
     }
