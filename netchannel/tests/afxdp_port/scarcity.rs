@@ -67,6 +67,30 @@ fn reception_resumes_when_frames_that_were_held_back_return() {
 }
 
 #[test]
+fn what_finds_no_room_is_counted() {
+    in_namespace(|| {
+        pair("inner", "outer", 1);
+        let (umem, [mut port]) = open(["inner"]);
+        let _program = redirect_to(&[&port]);
+        let wire = Wire::on("outer");
+        assert_eq!(port.receive_losses(), 0);
+        const SENT: u64 = 1000;
+        for number in 0..SENT {
+            wire.send(&frame(number, 60));
+        }
+        // Nothing was received meanwhile, and no frame was given to the kernel.
+        let mut received = 0;
+        until("what was sent to arrive or to be lost", || {
+            received += receive(&mut port).len() as u64;
+            (received + port.receive_losses() == SENT).then_some(())
+        });
+        assert!(received <= u64::from(small().fill_ring), "{received}");
+        port.flush().unwrap();
+        assert_accounted(&umem, &[&port], 0);
+    });
+}
+
+#[test]
 fn scarce_frames_are_shared_between_ports() {
     in_namespace(|| {
         pair("left", "left-peer", 1);

@@ -9,7 +9,7 @@ use crate::dispatch::rule_set::{BoxId, OwnedBox, RuleSet, RuleSetBuilder};
 use crate::interface::Interfaces;
 use crate::port::{AbsentPort, FramePool, PacketIo};
 
-/// What a dispatcher is given anew when an interface is back that was gone; see [`Parts`].
+/// What a dispatcher is given anew when an interface is back that was gone; see [`Parts`](super::Parts).
 pub struct Reopened {
     /// All interfaces, in the same order.
     pub interfaces: Interfaces,
@@ -56,7 +56,7 @@ impl Dispatcher {
     }
 
     /// Replaces the rules: every flow is decided anew with its next packet. Flows that have none are cleared away little by little;
-    /// [`FlowTable::is_swept`] says when no flow counts for a former rule any more.
+    /// [`FlowTable::is_swept`](crate::dispatch::FlowTable::is_swept) says when no flow counts for a former rule any more.
     /// Returns the former ones, which may take their time to be freed.
     pub fn set_rules(&mut self, rules: RuleSet) -> RuleSet {
         self.recall_offloaded();
