@@ -5,15 +5,15 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use netchannel::channel::nat::worker_of;
-use netchannel::control::report::{CountedRules, Flows, Memory, PortFrames, Worker, Workers};
+use netchannel::control::report::{CountedRules, Flows, Memory, Pools, PortFrames, Worker, Workers};
 use netchannel_benches::namespace::Namespace;
 use netchannel_benches::topology::{BOX_OUTSIDE, INSIDE, Options, SERVER};
 use netchannel_benches::traffic::Live;
 use netchannel_benches::traffic::udp::{EchoServer, echo_many};
 
 use crate::site::{
-    ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_echo, check_tcp, check_traffic, eventually, lab,
-    let_the_server_answer_inside, reaches,
+    EXTERNAL_PORTS, ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_echo, check_tcp, check_traffic,
+    eventually, lab, let_the_server_answer_inside, reaches,
 };
 
 const TWO: &str = "[workers]\ncount = 2\n";
@@ -330,7 +330,7 @@ fn what_is_told_of_translations_is_that_of_both_workers() {
     let external = site.external("udp");
     assert_eq!(external.len(), 60, "mappings, each once");
     assert_eq!(external, echo.peers(), "and they are what the server sees");
-    let pools: netchannel::control::report::Pools = site.show_with("pools");
+    let pools: Pools = site.show_with("pools");
     let [pool] = &pools.pools[..] else {
         panic!("{pools:?}");
     };
@@ -360,6 +360,24 @@ fn what_is_told_of_translations_is_that_of_both_workers() {
         .expect("the command");
     assert!(deleted.status.success(), "{deleted:?}");
     assert_eq!(site.external("udp").len(), 0);
+    site.finish();
+}
+
+/// Both workers have the ports of all hosts, and each counts those of its own.
+#[test]
+fn ports_of_hosts_own_are_counted_once() {
+    let translator = TRANSLATOR.replace("external = \"wan\"", &format!("external = \"{BOX_OUTSIDE}\""));
+    let own = "[channel.deterministic]\ninside = \"10.77.0.0/24\"\n";
+    let configuration = [TWO, &translator, own, TRANSLATE_ALL].concat();
+    let site = Site::on(lab(&two_queues()), &configuration);
+    let hosts = hosts(&site, 2);
+    acquaint(&site, &hosts);
+    let pools: Pools = site.show_with("pools");
+    let all = EXTERNAL_PORTS.len() as u64;
+    assert_eq!(pools.pools[0].ports_per_protocol, all);
+    let ports = &pools.addresses[0].ports;
+    assert_eq!((ports.udp.used, ports.udp.free), (4, all - 4));
+    assert_eq!((ports.tcp.used, ports.tcp.free), (0, all));
     site.finish();
 }
 
