@@ -53,6 +53,8 @@ static OFFLOAD_V6: Array<Ipv6Entry<u32, u64>> = Array::with_max_entries(1, BPF_F
 #[map]
 static OFFLOAD_WAYS: Array<WayRecord<u32, u64>> = Array::with_max_entries(MAX_WAYS, BPF_F_MMAPABLE);
 #[map]
+static OFFLOAD_CLOCK: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
 pub(super) static DEVICES: DevMap = DevMap::with_max_entries(MAX_INTERFACES, 0);
 
 #[unsafe(no_mangle)]
@@ -61,6 +63,9 @@ pub(super) static OFFLOAD_SEEDS: [Global<u64>; SEEDS_LEN] = [const { Global::new
 pub(super) static OFFLOAD_BUCKETS_V4: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(super) static OFFLOAD_BUCKETS_V6: Global<u32> = Global::new(0);
+/// Zero, which the verifier knows and the compiler does not.
+#[unsafe(no_mangle)]
+pub(super) static NOTHING: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(super) static MAX_FRAME_LENGTH: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -170,6 +175,12 @@ pub(super) fn entry_ipv4(place: u32) -> Option<*mut Ipv4Entry<u32, u64>> {
 #[inline(always)]
 pub(super) fn entry_ipv6(place: u32) -> Option<*mut Ipv6Entry<u32, u64>> {
     OFFLOAD_V6.get_ptr_mut(place)
+}
+
+/// What the clock said last.
+#[inline(always)]
+pub(super) fn clock() -> Option<*mut u64> {
+    OFFLOAD_CLOCK.get_ptr_mut(0)
 }
 
 #[inline(always)]

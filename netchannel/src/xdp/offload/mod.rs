@@ -205,7 +205,7 @@ pub struct OffloadFlow {
     /// Packets may arrive with nothing but the sum of the pseudo header in the checksum field, and those come to user space, to
     /// be completed.
     pub partial_checksums: bool,
-    /// Until when it may be carried, in nanoseconds of `CLOCK_MONOTONIC`; at most a year ahead. It ends up to 34 ms earlier,
+    /// Until when it may be carried, in nanoseconds of `CLOCK_MONOTONIC`; at most a year ahead. It ends up to 51 ms earlier,
     /// never later.
     pub lease: u64,
 }
@@ -217,7 +217,7 @@ pub struct Usage {
     pub packets: u64,
     /// Bytes of whole frames.
     pub bytes: u64,
-    /// When the last packet came, in nanoseconds of `CLOCK_MONOTONIC`, at most 17 ms too late; 0 if none did.
+    /// When the last packet came, in nanoseconds of `CLOCK_MONOTONIC`, at most 51 ms too late and never too early; 0 if none did.
     pub last_seen: u64,
 }
 

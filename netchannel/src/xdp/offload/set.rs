@@ -23,6 +23,9 @@ const BUSY: u32 = 1;
 /// Ticks that a flow must have been silent for to make room for another: a second.
 const IDLE_TICKS: u64 = 1_000_000_000_u64.div_ceil(1 << TICK_BITS);
 
+/// Ticks that the program's clock may be behind: it is that of the last timer interrupt but one, of at least 100 a second.
+const BEHIND_TICKS: u64 = 20_000_000_u64.div_ceil(1 << TICK_BITS);
+
 /// The carried flows of one IP version.
 pub(super) struct Set<E> {
     tags: SharedArray<Tags>,
@@ -255,7 +258,7 @@ impl<E: Entry> Set<E> {
         Usage {
             packets,
             bytes,
-            last_seen: (self.last_active(place) + 1) << TICK_BITS,
+            last_seen: (self.last_active(place) + 1 + BEHIND_TICKS) << TICK_BITS,
         }
     }
 
@@ -313,8 +316,7 @@ impl<E: Entry> Set<E> {
 }
 
 fn stamp_and_lease(stamp: u32, lease: u64) -> u64 {
-    // The program's clock is behind by less than a tick.
-    let end = (lease >> TICK_BITS).saturating_sub(1);
+    let end = (lease >> TICK_BITS).saturating_sub(BEHIND_TICKS);
     u64::from(stamp) << 32 | u64::from(end as u32)
 }
 

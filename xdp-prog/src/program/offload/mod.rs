@@ -5,9 +5,10 @@
 //!
 //! **While user space changes an entry** the program must neither mix two flows nor carry what is not counted. It reads the stamp, then
 //! the fields, then adds the packet to the counter in one atomic operation that has the order of a full barrier, and only goes on if that
-//! tells that the flow is carried at this moment, and the stamp is still the same. The clock is read between stamp and fields: the
-//! helper reads it under a sequence lock of the kernel's own, whose read barrier keeps the two apart on machines that reorder loads.
+//! tells that the flow is carried at this moment, and the stamp is still the same. The fields are read by an address that depends on the stamp, which keeps
+//! the two apart on machines that reorder loads.
 
+mod clock;
 mod ipv4;
 mod ipv6;
 mod table;

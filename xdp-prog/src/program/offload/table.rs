@@ -3,17 +3,16 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::{read_volatile, write_volatile};
 
-use aya_ebpf::helpers;
-use xdp_prog::offload::{BUCKET, Count, State, TICK_BITS, WAY_ENDED, WayRecord, tag, way_number};
+use xdp_prog::offload::{BUCKET, Count, State, WAY_ENDED, WayRecord, tag, way_number};
 
-use super::{Frame, maps};
+use super::{Frame, clock, maps};
 
 /// The packet's flow, and what was read of it before its fields.
 pub(super) struct Hit<E> {
     pub(super) entry: *mut E,
     pub(super) stamp: u32,
     lease: u32,
-    /// Tick of the clock.
+    /// [Tick](clock::tick) of the clock.
     now: u32,
 }
 
@@ -60,19 +59,25 @@ pub(super) fn find<E>(
         let lowest = candidates & candidates.wrapping_neg();
         let entry = entry_of(bucket * BUCKET as u32 + byte_of(lowest))?;
         let stamp_and_lease = word!(state_of(entry), stamp_and_lease);
-        // SAFETY: the helper only reads the clock.
-        let now = (unsafe { helpers::generated::bpf_ktime_get_coarse_ns() } >> TICK_BITS) as u32;
+        let entry = behind(entry, stamp_and_lease);
         if is_of(entry) {
             return Some(Hit {
                 entry,
                 stamp: (stamp_and_lease >> 32) as u32,
                 lease: stamp_and_lease as u32,
-                now,
+                now: clock::tick()?,
             });
         }
         candidates ^= lowest;
     }
     None
+}
+
+/// The same entry, as far as the processor can tell only known when `word` has been read: so what is read of the entry by this pointer is
+/// not older, on machines that reorder loads too.
+#[inline(always)]
+fn behind<E>(entry: *mut E, word: u64) -> *mut E {
+    entry.wrapping_byte_add((word & maps::NOTHING.load()) as usize)
 }
 
 /// The number of the byte whose highest bit is set. The machine has no instruction for it.
