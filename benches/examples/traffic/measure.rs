@@ -56,7 +56,7 @@ fn once(plan: &Plan, group: Group, subject: &Subject, rate: Option<f64>) -> Resu
         _ => subject.clone(),
     };
     let queues = match group {
-        Group::Sockets => plan.processors.len() as u32,
+        Group::Sockets | Group::Tcp => plan.processors.len() as u32,
         _ => 1,
     };
     let lab = Lab::new(&Options {
@@ -112,7 +112,7 @@ fn live_frames(plan: &Plan, lab: &Lab, subject: &Subject) -> Result<Measured> {
 }
 
 fn sockets(plan: &Plan, lab: &Lab) -> Result<Measured> {
-    prepare_sockets(lab, &plan.processors)?;
+    prepare_sockets(&lab.inside, &plan.processors)?;
     let mut measured = Measured::new();
     let one = Sender::Sockets(&plan.processors[..1]);
     let alone = flood(plan, lab, one, 1)?;
@@ -133,6 +133,8 @@ fn sockets(plan: &Plan, lab: &Lab) -> Result<Measured> {
 }
 
 fn streams(plan: &Plan, lab: &Lab) -> Result<Measured> {
+    prepare_sockets(&lab.inside, &plan.processors)?;
+    prepare_sockets(&lab.server, &plan.processors)?;
     let mut measured = Measured::new();
     for (column, streams) in [("tcp_1", 1), ("tcp_8", 8)] {
         measured.insert(column, tcp(lab, streams, plan.times.window)?);

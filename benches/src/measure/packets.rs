@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{ProcessorTime, Processors, hardware_address, reach_server};
 use crate::bpf::{Counter, Generator, Load};
+use crate::namespace::Namespace;
 use crate::process::processor_mask;
 use crate::subject::Subject;
 use crate::topology::{INSIDE, Lab, SERVER};
@@ -84,16 +85,15 @@ pub fn prepare_packets(lab: &Lab, subject: &Subject, processors: Processors) -> 
     Ok(())
 }
 
-/// Makes the laboratory ready for [`packets`] by [`Sender::Sockets`]: what a processor sends goes by a queue of its own, as
-/// on a card with as many queues.
+/// Makes an end host ready for traffic from its sockets, as for [`packets`] by [`Sender::Sockets`]: what a processor sends
+/// goes by a queue of its own, as on a card with as many queues.
 ///
 /// # Errors
 /// What the kernel says; the laboratory must have as many queues.
-pub fn prepare_sockets(lab: &Lab, processors: &[usize]) -> Result<()> {
+pub fn prepare_sockets(host: &Namespace, processors: &[usize]) -> Result<()> {
     for (queue, processor) in processors.iter().enumerate() {
         let attribute = format!("queues/tx-{queue}/xps_cpus");
-        lab.inside
-            .set_device_attribute("eth0", &attribute, &processor_mask(*processor))?;
+        host.set_device_attribute("eth0", &attribute, &processor_mask(*processor))?;
     }
     Ok(())
 }
