@@ -44,6 +44,7 @@ impl Netchannel for Forward {
             needs_dont_fragment: false,
             until: Time::MAX,
             toward: flow.destination,
+            leaves_to: None,
             note: 0,
         })
     }

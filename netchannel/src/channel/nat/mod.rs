@@ -431,7 +431,8 @@ impl Netchannel for Nat {
 
     fn offload(&mut self, flow: &FlowKey, note: u64, context: &mut Context<'_>) -> Option<Offloadable> {
         let role = context.interfaces().get(flow.interface).role;
-        self.offloadable(flow, note, role, context.network_version(), context.now())
+        self.offloadable_one_to_one(flow, role)
+            .or_else(|| self.offloadable(flow, note, role, context.network_version(), context.now()))
     }
 
     fn carried_until(&mut self, note: u64, seen: Option<Time>) -> Option<Time> {

@@ -6,9 +6,13 @@ use super::Nat;
 use super::flow::{Direction, Protocol};
 use super::session::{Cookie, Phase, Session};
 use super::table::Table;
-use crate::dispatch::{FlowKey, Offloadable, Rewriting};
+use crate::dispatch::{FlowKey, Offloadable, Rewriting, is_possible_source};
 use crate::interface::Role;
+use crate::packet::checksum::Delta;
 use crate::time::Time;
+
+/// The note of a flow that has no session: its translation is [one to one](super::OneToOne).
+const NO_SESSION: u64 = 0;
 
 impl Nat {
     /// See [`Netchannel::offload`](crate::channel::Netchannel::offload). Sessions between inside hosts stay here, as do those that open or close.
@@ -51,7 +55,45 @@ impl Nat {
                 Direction::Outbound => flow.destination,
                 Direction::Inbound => IpAddr::V4(to.address),
             },
+            leaves_to: None,
             note,
+        })
+    }
+
+    /// A flow between a host with an external address of its own and the outside: of its packets nothing but that address is replaced, and no
+    /// session keeps them.
+    pub(super) fn offloadable_one_to_one(&self, flow: &FlowKey, role: Role) -> Option<Offloadable> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (flow.source, flow.destination) else {
+            return None;
+        };
+        if !is_possible_source(flow.source) || self.is_external(source) {
+            return None;
+        }
+        let (old, new, port, toward, leaves_to) = match role {
+            Role::Inside if !self.is_external(destination) => {
+                let external = self.one_to_one.external_of(source)?;
+                (source, external, flow.source_port, destination, Role::Outside)
+            }
+            Role::Inside => return None,
+            Role::Outside => {
+                let inside = self.one_to_one.inside_of(destination)?;
+                (destination, inside, flow.destination_port, inside, Role::Inside)
+            }
+        };
+        let delta = Delta::NONE.address(old, new);
+        Some(Offloadable {
+            rewriting: Some(Rewriting {
+                source: role == Role::Inside,
+                address: new,
+                port,
+                network: delta,
+                transport: delta,
+            }),
+            needs_dont_fragment: false,
+            until: Time::MAX,
+            toward: IpAddr::V4(toward),
+            leaves_to: Some(leaves_to),
+            note: NO_SESSION,
         })
     }
 }
@@ -76,7 +118,11 @@ impl Table {
     }
 
     /// A carried flow had its last packet at `seen`. Returns when its session ends; `None` if it has ended, or is not to be carried any more.
+    /// Without a session, nothing but the flow itself ends, when it is silent.
     pub(super) fn carried_until(&mut self, note: u64, seen: Option<Time>) -> Option<Time> {
+        if note == NO_SESSION {
+            return seen.map(|_| Time::MAX);
+        }
         let Cookie { index, direction, .. } = Cookie::from_note(note);
         self.session_of(note)?;
         let counts = direction == Direction::Outbound || self.refresh_inbound;

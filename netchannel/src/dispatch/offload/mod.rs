@@ -25,7 +25,7 @@ use super::flow_table::{Flow, FlowId};
 use super::registry::Registry;
 use super::routing::hash_of_ports;
 use crate::channel::ChannelId;
-use crate::interface::{Interface, PortId};
+use crate::interface::{Interface, PortId, Role};
 use crate::packet::checksum::Delta;
 use crate::packet::{Fragment, VlanTags, protocol};
 use crate::port::PortCounters;
@@ -34,10 +34,8 @@ use crate::xdp::{OffloadFlow, OffloadKey, OffloadSide, OffloadTable, OffloadTran
 use carried::{Carried, CarriedFlows};
 use ways::Ways;
 
-/// A flow is offered with this packet: one that has had fewer is not worth the place.
-const FIRST_OFFERED: u64 = 8;
-/// And again every so many packets, if it was refused or came back. A power of two.
-const OFFERED_EVERY: u64 = 32;
+/// Every so many packets a flow is offered: one that has had fewer is not worth the place. A power of two.
+const OFFERED_EVERY: u64 = 8;
 
 /// A lease ends this long before the flow's state would.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -69,6 +67,8 @@ pub struct Offloadable {
     pub until: Time,
     /// Where packets are routed to.
     pub toward: IpAddr,
+    /// What the interface that they leave by must be for, if that matters.
+    pub leaves_to: Option<Role>,
     /// What the channel will name the flow by if it wants it back, different for each flow; 0 if it never does.
     pub note: u64,
 }
@@ -151,7 +151,7 @@ impl Offloader {
     /// Whether a flow with so many packets is to be offered now.
     #[inline(always)]
     pub(crate) fn is_due(packets: u64) -> bool {
-        packets == FIRST_OFFERED || packets.is_multiple_of(OFFERED_EVERY)
+        packets.is_multiple_of(OFFERED_EVERY)
     }
 
     /// Keeps in mind to offer a flow.
@@ -215,6 +215,9 @@ impl Offloader {
         let hash = hash_of_ports(key.source_port, key.destination_port);
         let (departure, next_hop) = core.open_way(offer.toward, hash)?;
         let egress = core.interfaces.get(departure.interface);
+        if offer.leaves_to.is_some_and(|role| role != egress.role) {
+            return None;
+        }
         let out = self.port_of(egress).filter(|port| port.transmits)?;
         let way = self.ways.number_of(
             &self.table,

@@ -1,9 +1,9 @@
 //! The same random traffic with and without.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use classifier::{Range, Rule};
-use netchannel::channel::nat::PortHold;
+use netchannel::channel::nat::{OneToOne, PortHold};
 use netchannel::channel::{ChannelId, Slice};
 use netchannel::control::Filter;
 use netchannel::dispatch::RuleSet;
@@ -29,6 +29,10 @@ const FORWARD: ChannelId = ChannelId(3);
 /// What goes to this port is forwarded, not translated.
 const FORWARDED_PORT: u16 = 7000;
 
+/// The last byte of the inside host that has an external address of its own, and that one.
+const ONE: u8 = 4;
+const ONES_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+
 /// A flow of an inside host.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
@@ -41,7 +45,10 @@ impl Flow {
     fn number(number: u8) -> Self {
         let is_tcp = number & 1 != 0;
         // No two hosts have the same port: which of them gets another one outside is by lot.
-        let host = 2 + (number >> 1 & 1);
+        let host = match number >> 4 {
+            0 => 2 + (number >> 1 & 1),
+            _ => ONE,
+        };
         let port = 5000 + u16::from(host);
         let remote = match number >> 2 & 3 {
             0 => "8.8.8.8:53",
@@ -58,10 +65,14 @@ impl Flow {
 
     /// What the inside host is seen as outside. Ports are kept as long as nobody else has them.
     fn outside(&self) -> SocketAddrV4 {
-        match self.remote.port() == FORWARDED_PORT {
-            true => self.inside,
-            false => SocketAddrV4::new(EXTERNAL, self.inside.port()),
-        }
+        let address = if self.remote.port() == FORWARDED_PORT {
+            *self.inside.ip()
+        } else if self.inside.ip().octets()[3] == ONE {
+            ONES_ADDRESS
+        } else {
+            EXTERNAL
+        };
+        SocketAddrV4::new(address, self.inside.port())
     }
 
     fn packet(&self, from: From, body: Body, payload: &[u8]) -> Vec<u8> {
@@ -129,9 +140,9 @@ fn oddity() -> impl Strategy<Value = Oddity> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let packets = (0u8..16, any::<bool>(), 1usize..40, 0usize..1450, oddity());
+    let packets = (0u8..24, any::<bool>(), 1usize..40, 0usize..1450, oddity());
     prop_oneof![
-        4 => (0u8..16).prop_map(Step::Connect),
+        4 => (0u8..24).prop_map(Step::Connect),
         24 => packets.prop_map(|(flow, outside, count, length, oddity)| Step::Packets {
             flow,
             outside,
@@ -224,7 +235,13 @@ struct Both {
 impl Both {
     fn new() -> Self {
         let make = || {
-            let mut made = NatBox::new(|settings| settings.hold = NO_HOLD);
+            let mut made = NatBox::new(|settings| {
+                settings.hold = NO_HOLD;
+                settings.one_to_one = vec![OneToOne {
+                    external: ONES_ADDRESS..=ONES_ADDRESS,
+                    inside: Ipv4Addr::new(10, 0, 0, ONE),
+                }];
+            });
             made.test.dispatcher.set_rules(rules());
             made
         };
@@ -250,7 +267,7 @@ impl Both {
         let [host, router] = self.macs;
         self.each(|it| {
             let mut network = wider_network();
-            for last in 2..=3u8 {
+            for last in 2..=ONE {
                 network = network.neighbour(LAN, ip(&format!("10.0.0.{last}")), host);
             }
             it.test

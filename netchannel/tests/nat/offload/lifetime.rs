@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use netchannel::channel::Slice;
-use netchannel::channel::nat::NatSettings;
+use netchannel::channel::nat::{NatSettings, OneToOne};
 use netchannel::control::Filter;
 use netchannel::dispatch::RuleSet;
 
@@ -14,7 +14,7 @@ use crate::harness::*;
 use crate::packets::*;
 
 /// Packets after which a flow is offered.
-const ENOUGH: usize = 32;
+const ENOUGH: usize = 8;
 
 fn inside() -> SocketAddrV4 {
     at(INSIDE)
@@ -84,6 +84,39 @@ fn a_flow_is_carried_once_it_has_had_enough_packets() {
         // The other direction is a flow of its own.
         assert!(!test.is_carried(From::Outside, &packet(From::Outside, Body::Udp)));
         assert_eq!(test.inner.test.dispatcher.offloaded_flows(), 1);
+    });
+}
+
+/// No session keeps such a flow, and none is needed.
+#[test]
+fn a_host_with_an_address_of_its_own_is_carried_in_both_directions() {
+    in_new_namespace(|| {
+        let own = "192.0.2.9".parse().unwrap();
+        let mut test = OffloadingBox::new(NatBox::new(|settings| {
+            settings.one_to_one = vec![OneToOne {
+                external: own..=own,
+                inside: *inside().ip(),
+            }];
+        }));
+        let outside = SocketAddrV4::new(own, inside().port());
+        for (from, source, destination) in [
+            (From::Inside, inside(), remote()),
+            (From::Outside, remote(), outside),
+        ] {
+            let packet = ip_packet(Body::Udp, source, destination, b"payload");
+            for number in 0..ENOUGH {
+                assert!(!test.is_carried(from, &packet), "{from:?} after {number}");
+                test.frame(from, &frame(&packet));
+            }
+            assert!(test.is_carried(from, &packet), "{from:?}");
+        }
+        assert_eq!(test.inner.mappings().len(), 0);
+        // Hosts inside know it by its inside address, and it them.
+        let packet = ip_packet(Body::Udp, inside(), at("10.0.0.3:9"), b"payload");
+        for _ in 0..2 * ENOUGH {
+            test.frame(From::Inside, &frame(&packet));
+        }
+        assert!(!test.is_carried(From::Inside, &packet));
     });
 }
 
