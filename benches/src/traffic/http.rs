@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha2::{Digest, Sha256};
 
-use super::{LOOK_EVERY, Live, Outcome, STALL_LIMIT};
+use super::{LOOK_EVERY, Live, Outcome, STALL_LIMIT, listen};
 use crate::error::During;
 use crate::namespace::Namespace;
 use crate::{Error, Result, stop};
@@ -79,11 +79,7 @@ impl HttpServer {
     /// [`Error::Io`] if the address can't be bound.
     pub fn start(namespace: &Namespace, address: SocketAddr) -> Result<Self> {
         namespace.run(|| {
-            let listener = TcpListener::bind(address).during(format!("listen on {address}"))?;
-            let address = listener.local_addr().during("read the listener's address")?;
-            listener
-                .set_nonblocking(true)
-                .during("make the listener non-blocking")?;
+            let (listener, address) = listen(address)?;
             let stopping = Arc::new(AtomicBool::new(false));
             let flag = Arc::clone(&stopping);
             let accepting = thread::spawn(move || accept(&listener, &flag));

@@ -13,8 +13,12 @@ pub mod round_trip;
 pub mod stream;
 pub mod udp;
 
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::Result;
+use crate::error::During;
 
 /// How long a transfer may stand still before it counts as failed, and an answer be awaited before it counts as lost:
 /// far longer than a busy machine keeps one waiting.
@@ -22,6 +26,16 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often a blocked socket call returns to look whether it should stop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A socket that listens and never blocks, and where it listens.
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).during(format!("listen on {address}"))?;
+    let address = listener.local_addr().during("read the listener's address")?;
+    listener
+        .set_nonblocking(true)
+        .during("make the listener non-blocking")?;
+    Ok((listener, address))
+}
 
 /// Counters of traffic under way, to be read by another thread.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{LOOK_EVERY, STALL_LIMIT};
+use super::{LOOK_EVERY, STALL_LIMIT, listen};
 use crate::error::During;
 use crate::namespace::Namespace;
 use crate::{Result, stop};
@@ -34,11 +34,7 @@ impl Sink {
     /// [`Error::Io`](crate::Error::Io) if the address can't be bound.
     pub fn start(namespace: &Namespace, address: SocketAddr) -> Result<Self> {
         namespace.run(|| {
-            let listener = TcpListener::bind(address).during(format!("listen on {address}"))?;
-            let address = listener.local_addr().during("read the listener's address")?;
-            listener
-                .set_nonblocking(true)
-                .during("make the listener non-blocking")?;
+            let (listener, address) = listen(address)?;
             let (bytes, stopping) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
             let threads = Arc::new(Mutex::new(Vec::new()));
             let accepting = {

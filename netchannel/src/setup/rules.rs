@@ -239,35 +239,37 @@ fn push(
 
 pub(super) fn ipv4_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv4Rule<Action> {
     let mut rule = Rule::any::<Ipv4Dimensions>(priority, action);
-    let sides = [
-        (dimension::SOURCE_ADDRESS, rule_box.from),
-        (dimension::DESTINATION_ADDRESS, rule_box.to),
-    ];
-    for (side, addresses) in sides {
-        if let Some(AddressRange::V4(first, last)) = addresses {
-            rule.ranges[side] = range(first.to_bits(), last.to_bits());
-        }
-    }
-    set_other_dimensions(&mut rule, rule_box);
+    set_dimensions(&mut rule, rule_box, |addresses| match addresses {
+        AddressRange::V4(first, last) => Some(range(first.to_bits(), last.to_bits())),
+        AddressRange::V6(..) => None,
+    });
     rule
 }
 
 pub(super) fn ipv6_rule(rule_box: &RuleBox<'_>, priority: u32, action: Action) -> Ipv6Rule<Action> {
     let mut rule = Rule::any::<Ipv6Dimensions>(priority, action);
+    set_dimensions(&mut rule, rule_box, |addresses| match addresses {
+        AddressRange::V6(first, last) => Some(range(first.to_bits(), last.to_bits())),
+        AddressRange::V4(..) => None,
+    });
+    rule
+}
+
+/// Narrows a rule to a box; `bits` are those of addresses of the rule's family.
+fn set_dimensions<W: Word + From<u32>, A>(
+    rule: &mut Rule<W, DIMENSIONS, A>,
+    rule_box: &RuleBox<'_>,
+    bits: impl Fn(AddressRange) -> Option<Range<W>>,
+) {
     let sides = [
         (dimension::SOURCE_ADDRESS, rule_box.from),
         (dimension::DESTINATION_ADDRESS, rule_box.to),
     ];
     for (side, addresses) in sides {
-        if let Some(AddressRange::V6(first, last)) = addresses {
-            rule.ranges[side] = range(first.to_bits(), last.to_bits());
+        if let Some(addresses) = addresses.and_then(&bits) {
+            rule.ranges[side] = addresses;
         }
     }
-    set_other_dimensions(&mut rule, rule_box);
-    rule
-}
-
-fn set_other_dimensions<W: Word + From<u32>, A>(rule: &mut Rule<W, DIMENSIONS, A>, rule_box: &RuleBox<'_>) {
     let ports = |ports: PortRange| range(W::from(u32::from(ports.first)), W::from(u32::from(ports.last)));
     rule.ranges[dimension::SOURCE_PORT] = ports(rule_box.source_ports);
     rule.ranges[dimension::DESTINATION_PORT] = ports(rule_box.destination_ports);

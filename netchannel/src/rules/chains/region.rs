@@ -150,6 +150,17 @@ impl Region {
         values.sum::<usize>() + self.interfaces.as_ref().map_or(0, |names| names.len())
     }
 
+    /// The packets that are in one of `some` and in one of `others`.
+    pub(crate) fn all_and(some: &[Self], others: &[Self]) -> Vec<Self> {
+        let both = |one: &Self| {
+            others
+                .iter()
+                .filter_map(|other| one.and(other))
+                .collect::<Vec<_>>()
+        };
+        some.iter().flat_map(both).collect()
+    }
+
     /// The packets that are in both; `None` if there are none.
     pub(crate) fn and(&self, other: &Self) -> Option<Self> {
         let family = match (self.family, other.family) {

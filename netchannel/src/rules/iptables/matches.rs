@@ -122,13 +122,7 @@ impl<'c> Matches<'c> {
 
     /// Takes only packets that are in one of these besides.
     fn add(&mut self, word: &Word, alternatives: &[Region]) -> Result<(), Refusal> {
-        let both = |region: &Region| {
-            alternatives
-                .iter()
-                .filter_map(|other| region.and(other))
-                .collect::<Vec<_>>()
-        };
-        self.regions = self.regions.iter().flat_map(both).collect();
+        self.regions = Region::all_and(&self.regions, alternatives);
         if self.regions.len() > MAX_ALTERNATIVES {
             self.regions.clear();
             let message = format!(

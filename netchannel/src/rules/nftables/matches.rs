@@ -106,13 +106,7 @@ impl Matches<'_> {
                 "the rule is for more than {MAX_ALTERNATIVES} combinations of values; expected fewer"
             ));
         }
-        let both = |region: &Region| {
-            alternatives
-                .iter()
-                .filter_map(|other| region.and(other))
-                .collect::<Vec<_>>()
-        };
-        self.regions = self.regions.iter().flat_map(both).collect();
+        self.regions = Region::all_and(&self.regions, alternatives);
         Ok(())
     }
 
