@@ -32,6 +32,8 @@ use shares::{Shares, UNBOUNDED};
 const WINDOW: Duration = Duration::from_millis(10);
 /// Windows without loss and without anybody turned away, after which nothing is counted any more.
 const CALM_WINDOWS: u32 = 100;
+/// Windows without packets of others after which a host is alone.
+const ALONE_WINDOWS: u32 = 100;
 /// New flows that may be saved up.
 const MOST_SAVED: u32 = 1024;
 
@@ -66,6 +68,8 @@ pub(super) struct Overload {
     window: Window,
     window_ends: Time,
     calm_windows: u32,
+    /// Windows since there was more than new flows of a single host.
+    alone_windows: u32,
     /// Whether packets were lost in the window before.
     had_lost: bool,
     /// New flows that may be opened in a window.
@@ -88,6 +92,7 @@ impl Overload {
             window: Window::default(),
             window_ends: Time::ZERO,
             calm_windows: 0,
+            alone_windows: ALONE_WINDOWS,
             had_lost: false,
             budget: UNBOUNDED,
             share: UNBOUNDED,
@@ -145,6 +150,7 @@ impl Overload {
         } else if has_lost {
             self.is_active = true;
             self.calm_windows = 0;
+            self.alone_windows = ALONE_WINDOWS;
             // It is not known yet what was lost by whom.
             self.had_lost = false;
             (self.budget, self.share) = (UNBOUNDED, UNBOUNDED);
@@ -176,8 +182,11 @@ impl Overload {
             opened,
         } = self.window;
         let always = packets.div_ceil(BURST as u32);
-        let is_contested = packets > asked || self.shares.are_contested();
-        if asked > 0 && !is_contested {
+        self.alone_windows = match packets > asked || self.shares.are_contested() {
+            true => 0,
+            false => self.alone_windows.saturating_add(1),
+        };
+        if self.alone_windows >= ALONE_WINDOWS {
             // There is nobody whom a bound would help.
             self.budget = UNBOUNDED;
         } else if has_lost {

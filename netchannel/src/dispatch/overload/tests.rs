@@ -127,6 +127,7 @@ struct Model {
     share: u32,
     had_lost: bool,
     saved: u32,
+    alone: u32,
 }
 
 impl Model {
@@ -141,6 +142,7 @@ impl Model {
             share: UNBOUNDED,
             had_lost: false,
             saved: 1024,
+            alone: 100,
         }
     }
 
@@ -172,9 +174,10 @@ impl Model {
             asked,
             opened,
         } = self.window;
-        let alone = asked > 0 && packets <= asked && self.asked.len() < 2;
+        let has_others = packets > asked || self.asked.len() > 1;
+        self.alone = if has_others { 0 } else { self.alone + 1 };
         let always = (f64::from(packets) / 64.0).ceil() as u32;
-        self.budget = match (alone, has_lost) {
+        self.budget = match (self.alone >= 100, has_lost) {
             (true, _) => UNBOUNDED,
             (false, true) => {
                 let part = if self.had_lost { 0.5 } else { 0.75 };
@@ -367,6 +370,16 @@ fn forged_sources_cost_known_flows_little() {
     let senders = [(Sender::Known, 400_000), (Sender::Forged, 1_500_000)];
     let after = simulate(true, &senders);
     assert!(carried(&after, Sender::Known) > 0.97, "{after:?}");
+}
+
+/// One flow in 25 ms, of other hosts: most windows have none.
+#[test]
+fn a_flood_of_one_host_costs_those_little_that_ask_seldom() {
+    let senders = [(Sender::Flood, 1_500_000), (Sender::Others, 40)];
+    let before = simulate(false, &senders);
+    assert!(carried(&before, Sender::Others) < 0.5, "{before:?}");
+    let after = simulate(true, &senders);
+    assert!(carried(&after, Sender::Others) > 0.8, "{after:?}");
 }
 
 #[test]
