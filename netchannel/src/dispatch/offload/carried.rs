@@ -33,6 +33,8 @@ pub(super) struct Carried {
     /// Packets that it had carried when packets came past it last.
     pub(super) doubted: u64,
     pub(super) lease: Time,
+    /// It has left its place, and who took that has not said yet what was carried.
+    pub(super) is_missing: bool,
 }
 
 /// All of them, in no order. Everything is O(1).

@@ -244,11 +244,15 @@ impl Offloader {
             lease: self.clock.of(lease),
         };
         let (carried, evicted) = self.table.insert(&entry, self.clock.of(now)).ok()?;
-        if let Some(evicted) = evicted
-            && let Some(index) = self.flows.of_entry(evicted.0)
-        {
-            self.count(index, &evicted.1, core, channels);
-            self.flows.remove(index);
+        if let Some(evicted) = evicted {
+            match self.flows.of_entry(evicted.0) {
+                Some(index) => {
+                    self.settle(index, &evicted.1, core, channels);
+                    self.flows.remove(index);
+                }
+                // Another worker's.
+                None => self.table.leave_last_word(evicted),
+            }
         }
         self.flows.add(Carried {
             entry: carried,
@@ -263,6 +267,7 @@ impl Offloader {
             counted: Usage::default(),
             doubted: u64::MAX,
             lease,
+            is_missing: false,
         });
         Some(())
     }
@@ -329,8 +334,7 @@ impl Offloader {
     fn visit(&mut self, index: usize, core: &mut Core, channels: &mut Registry, now: Time) {
         let carried = *self.flows.get(index);
         let Some(usage) = self.table.usage(carried.entry) else {
-            self.flows.remove(index);
-            return;
+            return self.find_out(index, core, channels);
         };
         let is_used = usage.packets != carried.counted.packets;
         if is_used {
@@ -354,6 +358,20 @@ impl Offloader {
             }
             _ => self.take_back(index, core, channels),
         }
+    }
+
+    /// A flow has lost its place to another worker's, which leaves word of what was carried a moment later.
+    fn find_out(&mut self, index: usize, core: &mut Core, channels: &mut Registry) {
+        let carried = self.flows.get_mut(index);
+        let last = self.table.take_last_word(carried.entry);
+        if last.is_none() && !carried.is_missing {
+            carried.is_missing = true;
+            return;
+        }
+        if let Some(usage) = last {
+            self.settle(index, &usage, core, channels);
+        }
+        self.flows.remove(index);
     }
 
     /// Adds what is new of `usage` to every counter.
@@ -389,14 +407,21 @@ impl Offloader {
 
     /// Ends the entry of a flow.
     fn close(&mut self, index: usize, core: &mut Core, channels: &mut Registry) {
-        let carried = *self.flows.get(index);
-        if let Some(usage) = self.table.remove(carried.entry) {
-            self.count(index, &usage, core, channels);
-            if usage.last_seen != 0 {
-                let channel = channels.entry(carried.channel).channel.as_mut();
-                // Whatever it answers, the flow is back.
-                let _ = channel.carried_until(carried.channel_note, Some(self.clock.time(usage.last_seen)));
-            }
+        let entry = self.flows.get(index).entry;
+        let last = self.table.remove(entry);
+        if let Some(usage) = last.or_else(|| self.table.take_last_word(entry)) {
+            self.settle(index, &usage, core, channels);
+        }
+    }
+
+    /// What was carried of a flow in the end: counts it, and tells its channel.
+    fn settle(&mut self, index: usize, usage: &Usage, core: &mut Core, channels: &mut Registry) {
+        self.count(index, usage, core, channels);
+        if usage.last_seen != 0 {
+            let carried = self.flows.get(index);
+            let channel = channels.entry(carried.channel).channel.as_mut();
+            // Whatever it answers, the flow is back.
+            let _ = channel.carried_until(carried.channel_note, Some(self.clock.time(usage.last_seen)));
         }
     }
 

@@ -15,10 +15,12 @@ mod set;
 mod tests;
 mod ways;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xdp_prog::offload::{
     BUCKET, Ipv4Entry, Ipv6Entry, MAX_FLOWS, MAX_WAYS, NEEDS_DONT_FRAGMENT, PARTIAL_CHECKSUMS, SEEDS_LEN,
@@ -81,6 +83,8 @@ pub struct OffloadTable {
     ipv4: Set<Ipv4Entry<AtomicU32, AtomicU64>>,
     ipv6: Set<Ipv6Entry<AtomicU32, AtomicU64>>,
     ways: Ways,
+    /// What was carried of flows that left, until whoever entered them asks.
+    last_words: Mutex<HashMap<OffloadId, Usage>>,
 }
 
 /// Why a flow was not entered.
@@ -239,6 +243,7 @@ impl OffloadTable {
                 ipv4: Set::in_memory(sizes.buckets_ipv4() as usize, seeds)?,
                 ipv6: Set::in_memory(sizes.buckets_ipv6() as usize, seeds)?,
                 ways: Ways::in_memory()?,
+                last_words: Mutex::default(),
             })
         };
         match table() {
@@ -271,6 +276,7 @@ impl OffloadTable {
                 seeds,
             ),
             ways: Ways::new(SharedArray::of_map(map(WAYS)?, MAX_WAYS as usize).map_err(mapped)?),
+            last_words: Mutex::default(),
         })
     }
 
@@ -293,7 +299,7 @@ impl OffloadTable {
 
     /// Has the program carry a flow from now on. The bucket that it falls in has room for 8: in a full one a flow that is not carried any more (way or lease
     /// have ended) makes room, else the one that was silent longest, if for a second at least. A flow of the same key is replaced.
-    /// Whoever left is returned.
+    /// Whoever left is returned; if somebody else entered it, [leave it](Self::leave_last_word) to them.
     ///
     /// `now` is nanoseconds of `CLOCK_MONOTONIC`.
     ///
@@ -316,6 +322,25 @@ impl OffloadTable {
                 Content::Ipv6(content) => (OffloadId::ipv6, self.ipv6.insert(&content, new, has_ended)?),
             };
         Ok((id(found), evicted.map(|(found, usage)| Evicted(id(found), usage))))
+    }
+
+    /// Keeps what was carried of a flow that [left](Self::insert) for whoever entered it, who is somebody else. Takes a lock for a moment.
+    pub fn leave_last_word(&self, Evicted(id, usage): Evicted) {
+        let mut words = self.last_words();
+        // Some may never be asked for: of a worker that ended.
+        if words.len() < self.capacity() {
+            words.insert(id, usage);
+        }
+    }
+
+    /// What was carried of a flow that left for the sake of somebody else's, once. Takes a lock for a moment.
+    pub fn take_last_word(&self, id: OffloadId) -> Option<Usage> {
+        self.last_words().remove(&id)
+    }
+
+    fn last_words(&self) -> MutexGuard<'_, HashMap<OffloadId, Usage>> {
+        // One insertion or removal is whole or did not happen.
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a flow out, and says what exactly was carried of it. A packet that the program is at counts and is carried, or neither. None if it has left

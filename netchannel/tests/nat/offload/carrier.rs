@@ -48,6 +48,7 @@ pub(crate) struct OffloadingBox {
     pub(crate) inner: NatBox,
     program: XdpProgram,
     indices: [u32; 2],
+    ports: Vec<OffloadPort>,
     pub(crate) clock: KernelTime,
     /// Packets that the program carried.
     pub(crate) carried: u64,
@@ -60,16 +61,18 @@ impl OffloadingBox {
     }
 
     /// As [`new`](Self::new), but the kernel's clock is ahead of the box's.
-    pub(crate) fn ahead(mut inner: NatBox, ahead: Duration) -> Self {
+    pub(crate) fn ahead(inner: NatBox, ahead: Duration) -> Self {
+        Self::with_room(inner, ahead, 1024)
+    }
+
+    /// As [`ahead`](Self::ahead), with room for so many IPv4 flows.
+    pub(crate) fn with_room(inner: NatBox, ahead: Duration, ipv4: usize) -> Self {
         for name in ["lan", "wan"] {
             ip(&format!("link add {name} type veth peer name {name}-peer"));
             ip(&format!("link set {name} up"));
             ip(&format!("link set {name}-peer up"));
         }
-        let sizes = OffloadSizes {
-            ipv4: 1024,
-            ipv6: 256,
-        };
+        let sizes = OffloadSizes { ipv4, ipv6: 256 };
         let mut program = XdpProgram::load(1514, sizes).expect("loading");
         let indices = ["lan", "wan"].map(|name| if_nametoindex(name).expect("an interface"));
         let clock = KernelTime::new(inner.test.now + ahead, kernel_now());
@@ -86,17 +89,25 @@ impl OffloadingBox {
             }
         });
         let ports = ports.collect();
-        inner.test.dispatcher.offload(Offload {
-            table: program.offload(),
-            ports,
-            clock,
-        });
-        Self {
+        let mut carrier = Self {
             inner,
             program,
             indices,
+            ports,
             clock,
             carried: 0,
+        };
+        let offload = carrier.offload();
+        carrier.inner.test.dispatcher.offload(offload);
+        carrier
+    }
+
+    /// What a dispatcher needs to have its flows carried by this program.
+    pub(crate) fn offload(&self) -> Offload {
+        Offload {
+            table: self.program.offload(),
+            ports: self.ports.clone(),
+            clock: self.clock,
         }
     }
 

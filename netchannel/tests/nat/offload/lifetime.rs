@@ -140,6 +140,39 @@ fn what_is_carried_is_in_every_counter() {
 }
 
 #[test]
+fn what_was_carried_is_counted_when_another_worker_takes_the_place() {
+    in_new_namespace(|| {
+        // One bucket of eight.
+        let mut test = OffloadingBox::with_room(NatBox::plain(), Duration::ZERO, 4);
+        let idle = packet(From::Inside, Body::Udp);
+        for _ in 0..3 * ENOUGH {
+            test.frame(From::Inside, &frame(&idle));
+        }
+        assert_eq!(test.carried, 2 * ENOUGH as u64);
+
+        let mut other = NatBox::plain();
+        other.test.now = test.kernel_time() + Duration::from_secs(2);
+        other.test.dispatcher.offload(test.offload());
+        for number in 0..8 {
+            let source = SocketAddrV4::new(*inside().ip(), 6000 + number);
+            let packet = ip_packet(Body::Udp, source, remote(), b"payload");
+            for _ in 0..ENOUGH {
+                other.inside(&packet);
+            }
+        }
+        assert_eq!(other.test.dispatcher.offloaded_flows(), 8);
+        assert!(!test.is_carried(From::Inside, &idle));
+
+        let mut plain = NatBox::plain();
+        for _ in 0..3 * ENOUGH {
+            plain.inside(&idle);
+        }
+        assert_eq!(counted(&mut plain), counted(&mut test.inner));
+        assert_eq!(test.inner.test.dispatcher.offloaded_flows(), 0);
+    });
+}
+
+#[test]
 fn a_connection_that_is_being_closed_comes_back() {
     in_new_namespace(|| {
         for (from, flags) in [(From::Inside, FIN | ACK), (From::Outside, RST)] {
