@@ -80,11 +80,17 @@ fn main() -> Result<()> {
             format!("{:.1} us", middle(|it| it.p50)),
             format!("{:.1} us", middle(|it| it.p99)),
             format!("{:.1} us", middle(|it| it.p999)),
-            format!("{:.1} %", middle(|it| it.idle)),
+            idle_share(figures),
         ]);
     }
     print!("{table}");
     Ok(())
+}
+
+/// Of those that have a process of their own, if it was asked for.
+fn idle_share(figures: &[Figures]) -> String {
+    let shares: Vec<f64> = figures.iter().filter_map(|it| it.idle).collect();
+    median(&shares).map_or_else(|| "-".to_owned(), |share| format!("{share:.1} %"))
 }
 
 fn subject(name: &str, arguments: &Arguments) -> Result<Subject> {
@@ -115,7 +121,7 @@ struct Figures {
     p50: f64,
     p99: f64,
     p999: f64,
-    idle: f64,
+    idle: Option<f64>,
 }
 
 fn measure(lab: &Lab, subject: &Subject, arguments: &Arguments) -> Result<Figures> {
@@ -134,9 +140,10 @@ fn measure(lab: &Lab, subject: &Subject, arguments: &Arguments) -> Result<Figure
             let before = processor_time(process)?;
             let watched = Instant::now();
             std::thread::sleep(Duration::from_millis(arguments.idle));
-            (processor_time(process)? - before).as_secs_f64() / watched.elapsed().as_secs_f64() * 100.0
+            let busy = processor_time(process)? - before;
+            Some(busy.as_secs_f64() / watched.elapsed().as_secs_f64() * 100.0)
         }
-        _ => f64::NAN,
+        _ => None,
     };
     Ok(Figures {
         p50: at(0.5),
