@@ -12,6 +12,8 @@ use netchannel_benches::traffic::udp::EchoServer;
 
 use crate::site::{Site, TRANSLATE_ALL, TRANSLATOR, at, eventually, lab};
 
+const WITHOUT_OFFLOAD: &str = "[flow_table]\noffload = \"off\"\n";
+
 /// The whole of 10.77.0.0/16 is inside: floods come from there.
 fn configuration(more: &str) -> String {
     let translator = TRANSLATOR.replace(
@@ -81,7 +83,8 @@ fn check_that_counters_add_up(site: &Site) {
 
 #[test]
 fn an_established_flow_survives_floods_and_everything_is_accounted_for() {
-    let site = Site::on(lab(&Options::default()), &configuration(""));
+    // Known flows are to meet the flood in user space.
+    let site = Site::on(lab(&Options::default()), &configuration(WITHOUT_OFFLOAD));
     let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
     let socket = at(&site.lab.inside, || {
         std::net::UdpSocket::bind((INSIDE, 5000)).expect("a free port")
@@ -127,10 +130,7 @@ fn an_established_flow_survives_floods_and_everything_is_accounted_for() {
 /// Known flows alone are more than can be carried, and some others begin among them.
 #[test]
 fn few_new_flows_are_not_turned_away_whatever_is_lost() {
-    let site = Site::on(
-        lab(&Options::default()),
-        &configuration("[flow_table]\noffload = \"off\"\n"),
-    );
+    let site = Site::on(lab(&Options::default()), &configuration(WITHOUT_OFFLOAD));
     let echo = EchoServer::start(&site.lab.server, (SERVER, 53).into()).expect("port 53");
     let known = Flood {
         rate: None,
