@@ -142,21 +142,22 @@ fn few_new_flows_are_not_turned_away_whatever_is_lost() {
         eventually("the ring is full", || {
             site.port("lan").kernel.receive_ring_full > 100_000
         });
-        let answered = at(&site.lab.inside, || {
-            let sockets: Vec<_> = (0..400)
-                .map(|_| std::net::UdpSocket::bind((INSIDE, 0)).expect("a free port"))
-                .collect();
-            for socket in &sockets {
-                socket.send_to(b"first", echo.address()).expect("sent");
-            }
-            let limit = Some(Duration::from_millis(20));
-            let is_answered = |socket: &&std::net::UdpSocket| {
-                socket.set_read_timeout(limit).expect("a limit");
-                socket.recv(&mut [0; 10]).is_ok()
-            };
-            sockets.iter().filter(is_answered).count()
+        // Each is sent once, and the ring leaves but few.
+        eventually("answers to first packets", || {
+            at(&site.lab.inside, || {
+                let socket = || std::net::UdpSocket::bind((INSIDE, 0)).expect("a free port");
+                let sockets: Vec<_> = (0..20).map(|_| socket()).collect();
+                for socket in &sockets {
+                    socket.send_to(b"first", echo.address()).expect("sent");
+                }
+                let is_answered = |socket: &std::net::UdpSocket| {
+                    let limit = Some(Duration::from_millis(5));
+                    socket.set_read_timeout(limit).expect("a limit");
+                    socket.recv(&mut [0; 10]).is_ok()
+                };
+                sockets.iter().any(is_answered)
+            })
         });
-        assert!(answered > 0, "the ring leaves some");
     });
     check_that_counters_add_up(&site);
     assert_eq!(site.dropped("new-flow-limit"), 0);
