@@ -142,6 +142,10 @@ impl FreePorts {
         choice: Choice,
         random: &mut StdRng,
     ) -> Option<u16> {
+        // Where ports have run out everybody who asks is told so at once.
+        if self.len == 0 {
+            return None;
+        }
         if choice.preserve && (within.0..=within.1).contains(&wanted) && self.remove(wanted) {
             return Some(wanted);
         }
