@@ -34,8 +34,10 @@ use crate::xdp::{OffloadFlow, OffloadKey, OffloadSide, OffloadTable, OffloadTran
 use carried::{Carried, CarriedFlows};
 use ways::Ways;
 
-/// Every so many packets a flow is offered: one that has had fewer is not worth the place. A power of two.
-const OFFERED_EVERY: u64 = 8;
+/// A flow is offered with this packet: one that has had fewer is not worth the place.
+const FIRST_OFFERED: u64 = 8;
+/// And again every so many packets, if it was refused, as those are that always will be, or came back. A power of two.
+const OFFERED_EVERY: u64 = 32;
 
 /// A lease ends this long before the flow's state would.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -151,7 +153,7 @@ impl Offloader {
     /// Whether a flow with so many packets is to be offered now.
     #[inline(always)]
     pub(crate) fn is_due(packets: u64) -> bool {
-        packets.is_multiple_of(OFFERED_EVERY)
+        packets == FIRST_OFFERED || packets.is_multiple_of(OFFERED_EVERY)
     }
 
     /// Keeps in mind to offer a flow.

@@ -15,6 +15,8 @@ use crate::packets::*;
 
 /// Packets after which a flow is offered.
 const ENOUGH: usize = 8;
+/// And every so many, after it came back.
+const ENOUGH_AGAIN: usize = 32;
 
 fn inside() -> SocketAddrV4 {
     at(INSIDE)
@@ -38,7 +40,11 @@ fn packet(from: From, body: Body) -> Vec<u8> {
 
 /// Sends the flow's packets until it has had enough of them in each direction.
 fn send_enough(test: &mut OffloadingBox, body: Body) {
-    for _ in 0..ENOUGH {
+    send(test, body, ENOUGH);
+}
+
+fn send(test: &mut OffloadingBox, body: Body, count: usize) {
+    for _ in 0..count {
         for from in [From::Inside, From::Outside] {
             let frame = frame(&packet(from, body));
             test.frame(from, &frame);
@@ -217,7 +223,7 @@ fn other_rules_take_all_flows_back_first() {
         test.inner.test.dispatcher.set_rules(RuleSet::new(NAT));
         assert_carried(&mut test, Body::Udp, false);
         // They prove worth it anew.
-        send_enough(&mut test, Body::Udp);
+        send(&mut test, Body::Udp, ENOUGH_AGAIN);
         assert_carried(&mut test, Body::Udp, true);
     });
 }
@@ -239,8 +245,7 @@ fn a_next_hop_with_another_address_takes_its_flows_back() {
         let seen = test.inner.inside(&packet(From::Inside, Body::Udp));
         assert_eq!(seen.out()[..6], moved);
         // Those that were carried count too: the next offer is at most so far away.
-        send_enough(&mut test, Body::Udp);
-        send_enough(&mut test, Body::Udp);
+        send(&mut test, Body::Udp, ENOUGH_AGAIN);
         let frame = frame(&packet(From::Inside, Body::Udp));
         let before = test.carried;
         assert_eq!(test.frame(From::Inside, &frame).wan[0][..6], moved);
