@@ -149,10 +149,20 @@ impl Packet {
         self.time_to_live > 1
             && matches!(self.odd, Odd::Nothing | Odd::Padding(_))
             && (self.dont_fragment || !known.offload.needs_dont_fragment)
-            && !matches!(self.checksum, Checksum::Partial | Checksum::Wrong(_))
+            && !matches!(self.checksum, Checksum::Wrong(_))
+            && !self.looks_partial(known)
             && (known.offload.key.protocol == UDP || self.tcp_flags & 7 == 0)
             && length <= if known.outbound { 1400 } else { 1500 }
             && length + 14 <= 1514
+    }
+
+    /// Whether its checksum is that of the pseudo header, by intent or, once in 65,535 times, by chance.
+    fn looks_partial(&self, known: &Known) -> bool {
+        let partial = Self {
+            checksum: Checksum::Partial,
+            ..self.clone()
+        };
+        self.frame(known) == partial.frame(known)
     }
 
     fn network_length(&self, key: &OffloadKey) -> usize {
