@@ -11,6 +11,7 @@ use netchannel::channel::ChannelId;
 use netchannel::dispatch::dimensions::Ipv4Dimensions;
 use netchannel::dispatch::{Action, RuleCounters, RuleNumber, RuleSet};
 use netchannel::drop_reason::DropReason;
+use netchannel::network::Link;
 use netchannel::packet::{Headers, VlanTags};
 
 const DROP: ChannelId = ChannelId(0);
@@ -191,6 +192,36 @@ fn tags_are_put_on_and_taken_off() {
     test.wan.send(&back);
     test.run();
     assert_eq!(test.dispatcher.totals().dropped.get(DropReason::UnknownVlan), 1);
+    test.assert_all_accounted_for();
+}
+
+/// Frames of the box hold 4096 bytes, and a few 9022.
+#[test]
+fn a_packet_that_does_not_fit_with_its_tag_gets_a_longer_frame() {
+    let mut test = TestBox::new(FORWARD);
+    for mtu in [9000, 1500] {
+        let mut wide = Link::ethernet(common::VLAN, "wan.100", WAN_MAC);
+        wide.mtu = mtu;
+        test.network.publish(common::network().link(wide).build());
+        for length in [4091, 4092, 4093, 4096, 4097, 9014] {
+            let mut sent = udp("10.0.0.2", "172.16.0.2", 64, &vec![7; length - 42]);
+            assert_eq!(sent.len(), length);
+            // It may be fragmented.
+            edit_ipv4(&mut sent, |header| header[6] = 0);
+            let out = test.out(&sent);
+            let fragments = match length - 14 <= mtu as usize {
+                true => 1,
+                false => (length - 34).div_ceil(1480),
+            };
+            assert_eq!(out.len(), fragments, "{length} bytes");
+            let data: Vec<u8> = out.iter().flat_map(|frame| frame[38..].to_vec()).collect();
+            assert_eq!(data, sent[34..], "{length} bytes");
+            for frame in out {
+                let headers = Headers::parse(&frame).expect("a packet");
+                assert_eq!(headers.vlan, VlanTags { outer: 100, inner: 0 });
+            }
+        }
+    }
     test.assert_all_accounted_for();
 }
 

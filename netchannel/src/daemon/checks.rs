@@ -1,9 +1,10 @@
 //! What is looked at before anything is opened: does the configuration fit the kernel and the devices?
 
 use super::DaemonError;
-use crate::config::{ChannelKind, Config};
+use crate::config::{ChannelKind, Config, FRAME_SIZE};
 use crate::network::Links;
-use crate::setup::Device;
+use crate::port::afxdp::{HEADROOM, LONGEST_ETHERNET_HEADER, MOST_CHUNKS};
+use crate::setup::{Device, Layout};
 use crate::xdp::{Pins, XdpError, XdpProgram};
 
 /// Replies to the box's own connections would go to the translator if it used the ports that the kernel gives them.
@@ -33,14 +34,33 @@ pub(super) fn warn_of_kernel_ports(config: &Config) {
     }
 }
 
-/// Refuses a device whose packets of full size, with an Ethernet header and two VLAN tags, are longer than a frame's capacity.
+/// The largest MTU whose packets fit in one frame, with an Ethernet header and two VLAN tags.
+pub(crate) fn mtu_of_one_frame() -> u32 {
+    FRAME_SIZE - HEADROOM - LONGEST_ETHERNET_HEADER
+}
+
+/// The largest MTU that is served: what a packet may be spread over.
+pub(crate) fn largest_mtu() -> u32 {
+    MOST_CHUNKS * (FRAME_SIZE - HEADROOM) - LONGEST_ETHERNET_HEADER
+}
+
+/// Bytes of the longest packet on the devices, with an Ethernet header and two VLAN tags; at least what fits in one frame.
+pub(super) fn longest_packet(layout: &Layout, links: &Links) -> Result<u32, DaemonError> {
+    let mut longest = mtu_of_one_frame();
+    for device in &layout.devices {
+        refuse_if_too_large(device, links, largest_mtu() + LONGEST_ETHERNET_HEADER)?;
+        longest = longest.max(links.get(device.index).map_or(0, |link| link.mtu));
+    }
+    Ok(longest + LONGEST_ETHERNET_HEADER)
+}
+
+/// Refuses a device with packets that are longer than those that are taken.
 pub(super) fn refuse_if_too_large(
     device: &Device,
     links: &Links,
-    frame_capacity: u32,
+    longest_packet: u32,
 ) -> Result<(), DaemonError> {
-    const LONGEST_ETHERNET_HEADER: u32 = 22;
-    let longest = frame_capacity - LONGEST_ETHERNET_HEADER;
+    let longest = longest_packet - LONGEST_ETHERNET_HEADER;
     match links.get(device.index) {
         Some(link) if link.mtu > longest => Err(DaemonError::Mtu {
             interface: device.name.clone(),

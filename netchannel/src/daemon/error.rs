@@ -24,7 +24,7 @@ pub enum DaemonError {
     /// The XDP program can't be loaded, attached or told what to do.
     #[error(transparent)]
     Xdp(#[from] XdpError),
-    /// Packets of full size would not fit the frames that sockets receive into: they would be the kernel's, and be lost there.
+    /// Packets of full size are longer than those that sockets take, which was settled at the start: they would be the kernel's, and be lost there.
     #[error(
         "interface `{interface}` has an MTU of {mtu} bytes, more than the {longest} that are served; set it lower, here and on the \
          other hosts of the link: `ip link set dev {interface} mtu {longest}`"

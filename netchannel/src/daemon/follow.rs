@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::packet_thread::{self, Place};
+use super::packet_thread::Place;
 use super::reopen::Reopening;
 use super::rules::RulesError;
 use super::{Daemon, DaemonError, checks, team};
@@ -176,7 +176,7 @@ impl Daemon {
         // What can go wrong with those that are back is no reason to disturb the others.
         for (device, _) in back() {
             checks::refuse_if_taken(&device.name, &self.pins)?;
-            checks::refuse_if_too_large(device, links, packet_thread::frame_capacity())?;
+            checks::refuse_if_too_large(device, links, self.longest_packet)?;
             team::check_queues(&device.name, self.team.len())?;
             self.offloads.turn_off_at(&device.name);
         }
@@ -213,6 +213,7 @@ impl Daemon {
         let reopening = |worker| Reopening {
             place: Place { worker, workers },
             config: self.config.clone(),
+            longest_packet: self.longest_packet,
             layout: layout.clone(),
             links: Arc::clone(links),
             xdp: Arc::clone(&self.xdp),

@@ -101,6 +101,15 @@ fn tables(dispatcher: &Dispatcher) -> Vec<Table> {
         bytes: Some(bytes),
     };
     let mut all = Vec::new();
+    if let Some(long) = dispatcher.pool().long_frames() {
+        all.push(table(
+            "frames",
+            "long packets",
+            long.in_use() as u64,
+            Some(long.count() as u64),
+            (long.count() * long.frame_capacity()) as u64,
+        ));
+    }
     for (name, entries, places, bytes) in dispatcher.flows().memory() {
         all.push(table(
             "flow table",

@@ -46,6 +46,7 @@ use crate::worker::{self, Handle, Mailbox};
 use crate::xdp::{AttachedMode, ModeChoice, Pins, XdpProgram};
 
 pub use channel_user::ChannelUser;
+pub(crate) use checks::{largest_mtu, mtu_of_one_frame};
 pub use error::DaemonError;
 use follow::Following;
 use inspect::Inspector;
@@ -53,7 +54,6 @@ use metrics::Metrics;
 use offload::Offloading;
 use offloads::Offloads;
 pub use packet_thread::OpenPort;
-pub(crate) use packet_thread::frame_capacity;
 use packet_thread::{PacketThreads, Place};
 use reload::Reload;
 pub use reload::{ReloadError, Reloaded, Reloader};
@@ -109,6 +109,8 @@ pub struct Daemon {
     config: Config,
     rules: RuleStore,
     layout: Layout,
+    /// Bytes of the longest packet that is taken, with Ethernet header and VLAN tags.
+    longest_packet: u32,
     claims: Vec<Claim>,
     ports: Vec<OpenPort>,
     network: SharedNetwork,
@@ -192,13 +194,12 @@ impl Daemon {
         let state = StateFiles::open(&config)?;
         let pins = Pins::new(&config.state.pins);
 
-        let frame_capacity = packet_thread::frame_capacity();
         for device in &layout.devices {
             checks::refuse_if_taken(&device.name, &pins)?;
-            checks::refuse_if_too_large(device, &links, frame_capacity)?;
         }
+        let longest_packet = checks::longest_packet(&layout, &links)?;
         let offloads = Offloads::turn_off(&layout);
-        let mut xdp = XdpProgram::load(frame_capacity, offload::sizes(&config.flow_table))?;
+        let mut xdp = XdpProgram::load(longest_packet, offload::sizes(&config.flow_table))?;
         xdp.pin_in(pins.clone());
         let xdp = Arc::new(Mutex::new(xdp));
         let (sender, events) = channel();
@@ -219,6 +220,7 @@ impl Daemon {
                     channels,
                     rules,
                     layout: layout.clone(),
+                    longest_packet,
                     network: network.clone(),
                     resolver: monitor.resolver(),
                     xdp: Arc::clone(&xdp),
@@ -267,6 +269,7 @@ impl Daemon {
             config,
             rules,
             layout,
+            longest_packet,
             claims,
             ports,
             network,

@@ -26,14 +26,6 @@ use crate::worker::{self, Handle, Mailbox, Waiting};
 use crate::xdp::{AttachedMode, XdpError, XdpProgram};
 use xdp_prog::QUEUES_PER_INTERFACE;
 
-/// What the kernel and the socket need in front of a packet in its chunk.
-const HEADROOM: u32 = 256;
-
-/// Bytes of the longest frame that a socket takes.
-pub(crate) fn frame_capacity() -> u32 {
-    FRAME_SIZE - HEADROOM
-}
-
 /// A device that is open, and how.
 #[derive(Clone, Debug)]
 pub struct OpenPort {
@@ -114,6 +106,8 @@ pub(super) struct Plan {
     pub(super) channels: ChannelPlan,
     pub(super) rules: RuleSet,
     pub(super) layout: Layout,
+    /// Bytes of the longest packet.
+    pub(super) longest_packet: u32,
     pub(super) network: SharedNetwork,
     pub(super) resolver: Resolver,
     pub(super) xdp: Arc<Mutex<XdpProgram>>,
@@ -278,6 +272,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
         channels,
         rules,
         layout,
+        longest_packet,
         network,
         resolver,
         xdp,
@@ -289,7 +284,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
     } = plan;
     let links = Arc::clone(&network.load().links);
     let left_out = vec![false; layout.devices.len()];
-    let (umem, ports) = open_ports(place, &config, &layout, &links, &left_out)?;
+    let (umem, ports) = open_ports(place, &config, longest_packet, &layout, &links, &left_out)?;
     let ports: Vec<AfXdpPort> = ports.into_iter().flatten().collect();
     if let Some(gone) = layout.devices.get(ports.len()) {
         return Err(XdpError::NoSuchInterface {
@@ -349,6 +344,7 @@ fn open(plan: Plan) -> Result<(Dispatcher, Vec<OpenPort>), DaemonError> {
 pub(super) fn open_ports(
     place: Place,
     config: &Config,
+    longest_packet: u32,
     layout: &Layout,
     links: &Links,
     left_out: &[bool],
@@ -397,6 +393,7 @@ pub(super) fn open_ports(
     let umem = UmemOptions {
         frames,
         chunk_size: FRAME_SIZE,
+        longest_packet,
         fill_ring: config.rings.fill,
         completion_ring: config.rings.completion,
         huge_pages: config.memory.huge_pages != HugePages::Off,

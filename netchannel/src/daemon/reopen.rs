@@ -17,6 +17,8 @@ use crate::xdp::XdpProgram;
 pub(super) struct Reopening {
     pub(super) place: Place,
     pub(super) config: Config,
+    /// Bytes of the longest packet.
+    pub(super) longest_packet: u32,
     pub(super) layout: Layout,
     pub(super) links: Arc<Links>,
     pub(super) xdp: Arc<Mutex<XdpProgram>>,
@@ -32,12 +34,13 @@ impl Reopening {
         let Self {
             place,
             config,
+            longest_packet,
             layout,
             links,
             xdp,
             left_out,
         } = self;
-        let (umem, opened) = open_ports(place, &config, &layout, &links, &left_out)?;
+        let (umem, opened) = open_ports(place, &config, longest_packet, &layout, &links, &left_out)?;
         let mut described = Vec::new();
         let mut ports: Vec<Box<dyn PacketIo>> = Vec::new();
         let mut xdp = xdp.lock().unwrap_or_else(PoisonError::into_inner);

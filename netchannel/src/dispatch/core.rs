@@ -369,8 +369,26 @@ impl Core {
         }
         match ethernet::encapsulate(&mut frame, network, egress, departure) {
             Ok(_) => self.outputs[usize::from(egress.port.0)].push(frame),
-            Err(_) => self.drop(frame, DropReason::TooBig),
+            Err(_) => match self.encapsulate_in_larger(&frame, network, departure) {
+                Some((larger, _)) => self.transmit(larger, departure.interface),
+                None => self.drop(frame, DropReason::TooBig),
+            },
         }
+    }
+
+    /// The same in a long frame, for a packet whose own has no room for the VLAN tags that it gets; and where the IP header is then.
+    #[cold]
+    fn encapsulate_in_larger(
+        &self,
+        frame: &Frame,
+        network: usize,
+        departure: &Departure,
+    ) -> Option<(Frame, usize)> {
+        let mut larger = self.pool.take_long()?;
+        larger.append(frame.bytes()).ok()?;
+        let egress = self.interfaces.get(departure.interface);
+        let network = ethernet::encapsulate(&mut larger, network, egress, departure).ok()?;
+        Some((larger, network))
     }
 
     /// Sends a packet that does not fit in fragments.
@@ -380,9 +398,13 @@ impl Core {
             return self.drop(frame, DropReason::Truncated);
         }
         let egress = self.interfaces.get(departure.interface);
-        match ethernet::encapsulate(&mut frame, usize::from(headers.network), egress, departure) {
+        let network = usize::from(headers.network);
+        match ethernet::encapsulate(&mut frame, network, egress, departure) {
             Ok(network) => self.send_fragments(frame, network, departure),
-            Err(_) => self.drop(frame, DropReason::TooBig),
+            Err(_) => match self.encapsulate_in_larger(&frame, network, departure) {
+                Some((larger, network)) => self.send_fragments(larger, network, departure),
+                None => self.drop(frame, DropReason::TooBig),
+            },
         }
     }
 
@@ -393,7 +415,7 @@ impl Core {
         };
         let mut frames = Vec::with_capacity(fragments.len());
         for part in &fragments {
-            let Some(mut copy) = self.pool.take() else {
+            let Some(mut copy) = self.pool.take_for(network + part.len()) else {
                 return self.drop(frame, DropReason::NoFrame);
             };
             if copy.set_len(network + part.len()).is_err() {

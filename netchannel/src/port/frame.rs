@@ -25,6 +25,8 @@ pub struct FrameTooSmall {
 #[derive(Clone)]
 pub struct FramePool {
     shared: Rc<Shared>,
+    /// Where frames come from for packets that ordinary ones don't hold.
+    long: Option<Rc<Shared>>,
 }
 
 struct Shared {
@@ -71,25 +73,55 @@ impl FramePool {
                 free,
                 _region: region,
             }),
+            long: None,
         }
+    }
+
+    /// This pool, with the frames of another one for packets that its own don't hold.
+    pub fn with_long_frames(self, long: Self) -> Self {
+        Self {
+            long: Some(long.shared),
+            ..self
+        }
+    }
+
+    /// The pool of long frames, if there is one.
+    pub fn long_frames(&self) -> Option<Self> {
+        self.long.as_ref().map(|long| Self {
+            shared: Rc::clone(long),
+            long: None,
+        })
     }
 
     /// An empty frame, or `None` when all are in use.
     #[inline]
     pub fn take(&self) -> Option<Frame> {
-        let index = self.shared.free.borrow_mut().pop()?;
-        Some(self.frame(index, 0))
+        Shared::take(&self.shared)
+    }
+
+    /// An empty long frame; `None` when all are in use or there are none.
+    pub fn take_long(&self) -> Option<Frame> {
+        Shared::take(self.long.as_ref()?)
+    }
+
+    /// An empty frame that holds so many bytes; `None` when all are in use or none is as long.
+    #[inline]
+    pub fn take_for(&self, len: usize) -> Option<Frame> {
+        if len <= self.shared.capacity {
+            return self.take();
+        }
+        self.take_long().filter(|frame| len <= frame.capacity())
     }
 
     /// A frame that holds a copy of `bytes`; `None` when all are in use or the bytes do not fit.
     pub fn take_filled(&self, bytes: &[u8]) -> Option<Frame> {
-        let mut frame = self.take()?;
+        let mut frame = self.take_for(bytes.len())?;
         frame.set_len(bytes.len()).ok()?;
         frame.bytes_mut().copy_from_slice(bytes);
         Some(frame)
     }
 
-    /// Frames that nobody holds.
+    /// Frames that nobody holds, long ones not among them; nor are they in the numbers that follow.
     pub fn free(&self) -> usize {
         self.shared.free.borrow().len()
     }
@@ -109,6 +141,12 @@ impl FramePool {
         self.shared.capacity
     }
 
+    /// Bytes of the longest packet that there are frames for.
+    pub fn longest(&self) -> usize {
+        let long = self.long.as_ref().map_or(0, |long| long.capacity);
+        long.max(self.shared.capacity)
+    }
+
     /// Takes a frame back from the kernel, which it was lent to by [`Frame::lend`].
     ///
     /// # Safety
@@ -122,18 +160,26 @@ impl FramePool {
             index < self.shared.count && len <= self.shared.capacity,
             "descriptor outside of the UMEM"
         );
-        self.frame(index, len)
+        Shared::frame(&self.shared, index, len)
+    }
+}
+
+impl Shared {
+    #[inline]
+    fn take(pool: &Rc<Self>) -> Option<Frame> {
+        let index = pool.free.borrow_mut().pop()?;
+        Some(Self::frame(pool, index, 0))
     }
 
     #[inline]
-    fn frame(&self, index: u32, len: usize) -> Frame {
+    fn frame(pool: &Rc<Self>, index: u32, len: usize) -> Frame {
         // SAFETY: index is below count, so the offset stays inside of the region (`over_region`'s contract).
-        let data = unsafe { self.shared.base.add(index as usize * self.shared.stride) };
+        let data = unsafe { pool.base.add(index as usize * pool.stride) };
         Frame {
             data,
             len: len as u32,
             index,
-            pool: Rc::clone(&self.shared),
+            pool: Rc::clone(pool),
         }
     }
 }
@@ -210,6 +256,17 @@ impl Frame {
             });
         }
         self.len = len as u32;
+        Ok(())
+    }
+
+    /// Adds bytes behind the end of the packet.
+    ///
+    /// # Errors
+    /// If the frame can't hold that much; it is unchanged then.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), FrameTooSmall> {
+        let end = self.len();
+        self.set_len(end + bytes.len())?;
+        self.bytes_mut()[end..].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -326,6 +383,24 @@ mod tests {
         );
         frame.remove(1, 3);
         assert_eq!(frame.bytes(), b"acdef");
+    }
+
+    #[test]
+    fn long_packets_get_long_frames() {
+        let pool = FramePool::in_memory(1, 4).with_long_frames(FramePool::in_memory(1, 8));
+        assert_eq!((pool.frame_capacity(), pool.longest()), (4, 8));
+        let short = pool.take_filled(b"1234").unwrap();
+        assert!(pool.take_filled(b"1").is_none());
+        assert!(pool.take_for(9).is_none());
+        let mut long = pool.take_filled(b"12345").unwrap();
+        assert!(short.belongs_to(&pool) && !long.belongs_to(&pool));
+        assert!(pool.take_long().is_none());
+        long.append(b"678").unwrap();
+        long.append(b"9").unwrap_err();
+        assert_eq!(long.bytes(), b"12345678");
+        drop(long);
+        assert_eq!((pool.in_use(), pool.long_frames().unwrap().free()), (1, 1));
+        assert!(FramePool::in_memory(1, 4).take_long().is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! AF_XDP ports on real sockets: frames in and out, shared memory, accounting, links and errors.
 
+mod long;
 mod namespace;
 mod opening;
 mod program;

@@ -11,11 +11,16 @@ pub(crate) fn redirect_to(ports: &[&AfXdpPort]) -> XdpProgram {
 
 /// The same in this mode.
 pub(crate) fn redirect_in_mode(mode: ModeChoice, ports: &[&AfXdpPort]) -> XdpProgram {
+    redirect_up_to(3840, mode, ports)
+}
+
+/// The same for packets of at most this length, in bytes.
+pub(crate) fn redirect_up_to(longest: u32, mode: ModeChoice, ports: &[&AfXdpPort]) -> XdpProgram {
     let interface = ports[0].interface();
     let everything: Vec<IpNet> = ["0.0.0.0/0", "::/0"]
         .map(|net| net.parse().expect("a prefix"))
         .into();
-    let mut program = XdpProgram::load(3840, OffloadSizes::OFF).expect("the program loads");
+    let mut program = XdpProgram::load(longest, OffloadSizes::OFF).expect("the program loads");
     program.attach(interface, mode).expect("the program attaches");
     for (queue, socket) in ports.iter().flat_map(|port| port.sockets()) {
         program

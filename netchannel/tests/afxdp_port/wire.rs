@@ -5,7 +5,8 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt};
 
 /// A packet socket on an interface, for frames with IPv4.
 pub(crate) struct Wire {
@@ -39,6 +40,8 @@ impl Wire {
             )
         };
         assert_eq!(result, 0, "the packet socket binds");
+        // A few hundred of the longest packets.
+        setsockopt(&socket, RcvBufForce, &(8 << 20)).expect("a buffer");
         Self { socket }
     }
 

@@ -140,7 +140,7 @@ impl TestBox {
 
     /// One of several workers.
     pub fn in_team(interfaces: Interfaces, channels: Registry, rules: RuleSet, team: Option<Member>) -> Self {
-        let pool = FramePool::in_memory(512, 4096);
+        let pool = FramePool::in_memory(512, 4096).with_long_frames(FramePool::in_memory(8, 9022));
         let (lan_port, lan) = MemoryPort::new(&pool, 256);
         let (wan_port, wan) = MemoryPort::new(&pool, 256);
         let kernel = Kernel::default();
@@ -191,7 +191,8 @@ impl TestBox {
         let come = totals.received + totals.originated + totals.taken_over;
         assert_eq!(come, gone, "{totals:?}");
         let in_ports: usize = self.dispatcher.ports().iter().map(|port| port.held()).sum();
-        assert_eq!(self.pool.in_use(), totals.held as usize + in_ports);
+        let long = self.pool.long_frames().map_or(0, |long| long.in_use());
+        assert_eq!(self.pool.in_use() + long, totals.held as usize + in_ports);
     }
 }
 

@@ -114,7 +114,7 @@ fn standard() -> String {
 #[test]
 fn what_keeps_it_from_starting_is_mended() {
     let lab = lab(&Options {
-        mtu: 9000,
+        mtu: 65_535,
         queues: 2,
         ..Options::default()
     });

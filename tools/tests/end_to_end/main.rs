@@ -8,6 +8,7 @@ mod event_log;
 mod frames;
 mod icmp;
 mod inspection;
+mod jumbo;
 mod kernel;
 mod lifecycle;
 mod limits;

@@ -83,14 +83,14 @@ fn an_interface_that_is_not_there_is_named_with_those_that_are() {
 
 /// Larger packets would be lost one by one.
 #[test]
-fn an_mtu_that_no_frame_holds_is_told() {
+fn an_mtu_that_is_too_large_is_told() {
     let lab = lab(&Options {
-        mtu: 9000,
+        mtu: 65_535,
         ..Options::default()
     });
     let launch = launch(&[TRANSLATOR, TRANSLATE_ALL].concat());
     let log = refused(&lab, &launch, 1);
-    let said = "interface `lan` has an MTU of 9000 bytes, more than the 3818 that are served";
+    let said = "interface `lan` has an MTU of 65535 bytes, more than the 61418 that are served";
     assert!(reason(&log).starts_with(said), "{log}");
     assert!(!has_program(&lab, "lan") && !has_program(&lab, "wan"));
 

@@ -9,6 +9,7 @@ use netchannel::control::report::{CountedRules, Flows, Memory, Pools, PortFrames
 use netchannel_benches::namespace::Namespace;
 use netchannel_benches::topology::{BOX_OUTSIDE, INSIDE, Options, SERVER};
 use netchannel_benches::traffic::Live;
+use netchannel_benches::traffic::ping::{Ping, ping};
 use netchannel_benches::traffic::udp::{EchoServer, echo_many};
 
 use crate::site::{
@@ -206,6 +207,36 @@ fn answers_that_come_to_the_other_worker_s_queue_arrive() {
     );
     assert_eq!(site.dropped("handoff-full"), 0);
     assert_eq!(site.external("udp").len(), 4 * 4 * 10);
+    assert_eq!(frames_at_rest(&site), before);
+    site.finish();
+}
+
+/// So do packets that don't fit in one frame.
+#[test]
+fn long_packets_cross_from_worker_to_worker() {
+    let lab = lab(&Options {
+        mtu: 9000,
+        ..two_queues()
+    });
+    let site = Site::on(lab, &[TWO, TRANSLATOR, TRANSLATE_ALL].concat());
+    let before = frames_at_rest(&site);
+    let long = Ping {
+        count: 5,
+        payload: 9000 - 28,
+        ..Ping::default()
+    };
+    for (of_inside, of_server) in [(0, 1), (1, 0)] {
+        send_by(&site.lab.inside, of_inside);
+        send_by(&site.lab.server, of_server);
+        check_tcp(&site.lab, 4, 500_000);
+        let answers = site.lab.inside.run(|| ping(SERVER, &long, &Live::default()));
+        let outcome = answers.expect("a raw socket").outcome;
+        assert!(outcome.intact(), "{outcome:?}");
+    }
+    let crossed: u64 = workers(&site).iter().map(|worker| worker.handed_on).sum();
+    assert!(crossed > 10, "{crossed}");
+    assert_eq!(site.dropped("handoff-full"), 0);
+    assert_eq!(site.verdict("passed_too_long"), 0);
     assert_eq!(frames_at_rest(&site), before);
     site.finish();
 }

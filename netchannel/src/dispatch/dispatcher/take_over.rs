@@ -67,7 +67,7 @@ impl Dispatcher {
         {
             count += 1;
             self.core.totals.taken_over += 1;
-            let Some(frame) = self.core.pool.take() else {
+            let Some(frame) = self.core.pool.take_for(usize::from(head.len)) else {
                 letters.skip(head);
                 self.core.totals.dropped.count(DropReason::NoFrame);
                 continue;

@@ -7,8 +7,8 @@ use crate::doctor::finding::{Finding, Level};
 use crate::doctor::wanted::WantedDevice;
 use crate::network::ethtool::Offload;
 
-/// Bytes of an Ethernet header with two VLAN tags.
-const ETHERNET_HEADER: u32 = 22;
+/// The first version of Linux whose AF_XDP sockets take packets that don't fit in one frame.
+const TAKES_LONG_PACKETS: (u32, u32) = (6, 6);
 
 pub(super) fn absent() -> Finding {
     Finding::new(
@@ -24,7 +24,7 @@ pub(super) fn check(device: &Device, link: &LinkState, wanted: &WantedDevice, fa
     let mut found = vec![
         up(device, link),
         program(device),
-        mtu(device, link),
+        mtu(device, link, facts),
         offloads(device),
     ];
     if link.veth {
@@ -64,20 +64,43 @@ fn program(device: &Device) -> Finding {
     }
 }
 
-fn mtu(device: &Device, link: &LinkState) -> Finding {
+fn mtu(device: &Device, link: &LinkState, facts: &Facts) -> Finding {
     const CHECK: &str = "mtu";
-    let longest = daemon::frame_capacity() - ETHERNET_HEADER;
-    match link.mtu {
-        mtu if mtu > longest => Finding::new(
+    let mtu = link.mtu;
+    let of_one_frame = daemon::mtu_of_one_frame();
+    let takes_long = facts
+        .kernel
+        .version()
+        .is_none_or(|version| version >= TAKES_LONG_PACKETS);
+    let longest = if takes_long {
+        daemon::largest_mtu()
+    } else {
+        of_one_frame
+    };
+    if mtu > longest {
+        let finding = Finding::new(
             Level::Problem,
             CHECK,
-            format!("the MTU is {mtu} bytes, frames carry {longest}"),
+            format!("the MTU is {mtu} bytes, more than the {longest} that are served"),
             "longer packets would be lost: netchannel does not start",
-        )
-        .command(format!("ip link set dev {} mtu {longest}", device.name))
-        .advice("set it so on all hosts of the link"),
-        mtu => Finding::ok(CHECK, format!("the MTU is {mtu} bytes, frames carry {longest}")),
+        );
+        let newer = match takes_long {
+            true => String::new(),
+            false => format!("; Linux 6.6 or later serves up to {}", daemon::largest_mtu()),
+        };
+        return finding
+            .command(format!("ip link set dev {} mtu {longest}", device.name))
+            .advice(format!("set it so on all hosts of the link{newer}"));
     }
+    if mtu > of_one_frame {
+        let text =
+            format!("the MTU is {mtu} bytes: packets over {of_one_frame} take several frames, and copies");
+        return Finding::ok(CHECK, text);
+    }
+    Finding::ok(
+        CHECK,
+        format!("the MTU is {mtu} bytes, frames carry {of_one_frame}"),
+    )
 }
 
 fn offloads(device: &Device) -> Finding {

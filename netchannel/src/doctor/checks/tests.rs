@@ -395,7 +395,16 @@ fn interfaces_are_looked_at() {
         &["ip link set dev lan0 up"],
     );
     check(
-        link(|it| it.mtu = 9000),
+        link(|it| it.mtu = 65_535),
+        "mtu",
+        Problem,
+        &["ip link set dev lan0 mtu 61418"],
+    );
+    check(
+        |it, _| {
+            it.kernel.release = Some("6.5.0-1-amd64".to_owned());
+            it.devices[0].link.as_mut().unwrap().mtu = 9000;
+        },
         "mtu",
         Problem,
         &["ip link set dev lan0 mtu 3818"],

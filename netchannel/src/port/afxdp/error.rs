@@ -37,6 +37,34 @@ pub enum AfXdpError {
         /// The size asked for.
         size: u32,
     },
+    /// Packets longer than what the kernel spreads over several chunks.
+    #[error(
+        "packets of {length} bytes, with Ethernet header and VLAN tags, are too long: at most {longest} are possible"
+    )]
+    PacketLength {
+        /// The length asked for, in bytes.
+        length: u32,
+        /// The longest possible, in bytes.
+        longest: u32,
+    },
+    /// The kernel does not spread packets over several chunks.
+    #[error(
+        "the kernel refuses packets of {length} bytes on queue {queue} of {interface}, which don't fit in one frame ({source}): \
+         that needs Linux 6.6 or later; without it, set the MTU of all interfaces to at most {mtu}"
+    )]
+    LongPacketsRefused {
+        /// The interface.
+        interface: String,
+        /// The queue, from 0.
+        queue: u32,
+        /// The longest packet, in bytes.
+        length: u32,
+        /// The largest MTU that would do.
+        mtu: u32,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The UMEM has not enough frames for the fill rings of its sockets.
     #[error(
         "{frames} frames are too few: {sockets} sockets need {needed} to fill their rings and keep the reserve; \

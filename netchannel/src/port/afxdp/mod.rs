@@ -8,6 +8,10 @@
 //! which stay for packets that the worker makes itself. When frames are scarce (channels hold many), each ring first gets a
 //! quarter of its size; only what no other ring is short of goes further. So one port can't starve another, and reception resumes by itself when frames come back.
 //!
+//! **Long packets.** With [`UmemOptions::longest_packet`] above what a chunk holds, sockets take packets that the kernel spreads over several chunks (jumbo
+//! frames; Linux 6.6 or later). They become one [`Frame`](crate::port::Frame) in ordinary memory, so that whoever works on packets sees no
+//! difference, and are spread over chunks again when they leave: two copies. If all such frames are in use, the packet is dropped and counted.
+//!
 //! **Links.** An interface that is down is no error: the port has no transmit room meanwhile, what was queued before leaves when the
 //! link is back, and [`is_link_up`](crate::port::PacketIo::is_link_up) tells. A driver that sends nothing for another reason leaves the frames in the
 //! transmit ring; once that is full, there is no room either. An interface that was removed is an error: every
@@ -16,6 +20,7 @@
 
 mod device;
 mod error;
+mod gathering;
 mod kernel;
 mod options;
 mod port;
@@ -24,7 +29,9 @@ mod umem;
 
 pub use device::{queues_of, transmit_queues_of};
 pub use error::AfXdpError;
-pub use options::{BusyPoll, PortOptions, UmemOptions, ZeroCopy};
+pub use options::{
+    BusyPoll, HEADROOM, LONGEST_ETHERNET_HEADER, MOST_CHUNKS, PortOptions, UmemOptions, ZeroCopy,
+};
 pub use port::{AfXdpPort, QueueStatistics};
 pub use umem::Umem;
 

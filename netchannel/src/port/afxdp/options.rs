@@ -9,6 +9,15 @@ pub(super) const SMALLEST_RING: u32 = 64;
 /// Most entries of a ring.
 pub(super) const LARGEST_RING: u32 = 65_536;
 
+/// Bytes at the start of each chunk that are the kernel's.
+pub const HEADROOM: u32 = 256;
+/// Bytes of the longest Ethernet header: with two VLAN tags.
+pub const LONGEST_ETHERNET_HEADER: u32 = 22;
+/// Most chunks that a packet is spread over. The kernel copies what is sent into one buffer and up to 17 fragments (`MAX_SKB_FRAGS`).
+pub const MOST_CHUNKS: u32 = 16;
+/// Memory for packets that are longer than a chunk, in bytes.
+const LONG_PACKET_MEMORY: u32 = 16 << 20;
+
 /// Whether the driver reads and writes the frames itself, or the kernel copies.
 ///
 /// The kernel makes this a property of a UMEM: the first socket decides, and later ones must be able to follow.
@@ -30,6 +39,8 @@ pub struct UmemOptions {
     pub frames: u32,
     /// Bytes of a chunk, 2048 or 4096; a frame holds 256 less.
     pub chunk_size: u32,
+    /// Bytes of the longest packet, with Ethernet header and VLAN tags. What does not fit in a chunk is gathered from several, up to 16.
+    pub longest_packet: u32,
     /// Free frames that the fill rings leave to whoever makes packets of its own.
     pub reserve: u32,
     /// Entries of each socket's fill ring: frames waiting to be received into. A power of two, 64 to 65,536.
@@ -48,6 +59,7 @@ impl Default for UmemOptions {
         Self {
             frames: 16_384,
             chunk_size: 4096,
+            longest_packet: 1522,
             reserve: 512,
             fill_ring: 2048,
             completion_ring: 2048,
@@ -66,10 +78,35 @@ impl UmemOptions {
         Self { frames, ..defaults }
     }
 
+    /// Bytes that a chunk holds of a packet.
+    pub fn frame_capacity(&self) -> u32 {
+        self.chunk_size.saturating_sub(HEADROOM)
+    }
+
+    /// Whether there are packets that don't fit in a chunk.
+    pub fn has_long_packets(&self) -> bool {
+        self.longest_packet > self.frame_capacity()
+    }
+
+    /// Frames for packets that don't fit in a chunk: 16 MiB of them, but 256 at least.
+    pub fn long_frames(&self) -> u32 {
+        match self.has_long_packets() {
+            true => (LONG_PACKET_MEMORY / self.longest_packet).max(256),
+            false => 0,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), AfXdpError> {
         if ![2048, 4096].contains(&self.chunk_size) {
             return Err(AfXdpError::ChunkSize {
                 size: self.chunk_size,
+            });
+        }
+        let longest = MOST_CHUNKS * self.frame_capacity();
+        if self.longest_packet > longest {
+            return Err(AfXdpError::PacketLength {
+                length: self.longest_packet,
+                longest,
             });
         }
         check_ring("fill", self.fill_ring)?;
@@ -168,6 +205,13 @@ mod tests {
                 ..defaults.clone()
             })
             .contains("1024")
+        );
+        assert!(
+            error(UmemOptions {
+                longest_packet: 16 * 3840 + 1,
+                ..defaults.clone()
+            })
+            .contains("at most 61440")
         );
         assert!(
             error(UmemOptions {

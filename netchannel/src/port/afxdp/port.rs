@@ -38,7 +38,8 @@ pub struct AfXdpPort {
 pub struct QueueStatistics {
     /// The queue's number on its interface, from 0.
     pub queue: u32,
-    /// Packets that were redirected to the socket and dropped, for reasons other than those below: too long for a frame, say.
+    /// Packets that were redirected to the socket and dropped, for reasons other than those below: too long for a frame, or longer than a chunk while
+    /// all frames for such were in use.
     pub receive_dropped: u64,
     /// Packets dropped because the receive ring was full: the worker was too slow.
     pub receive_ring_full: u64,
@@ -138,7 +139,7 @@ impl AfXdpPort {
                 };
                 Ok(QueueStatistics {
                     queue: queue.number(),
-                    receive_dropped: counted.rx_dropped().saturating_sub(counted_twice),
+                    receive_dropped: counted.rx_dropped().saturating_sub(counted_twice) + queue.lost(),
                     receive_ring_full: counted.rx_ring_full(),
                     fill_ring_empty: counted.rx_fill_ring_empty_descs(),
                     transmit_ring_empty: counted.tx_ring_empty_descs(),

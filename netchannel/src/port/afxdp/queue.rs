@@ -13,8 +13,9 @@ use xsk_rs::socket::XdpStatistics;
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
 
 use super::error::AfXdpError;
+use super::gathering::{Gathered, Gathering};
 use super::kernel::{self, Answer};
-use super::options::{PortOptions, ZeroCopy};
+use super::options::{LONGEST_ETHERNET_HEADER, PortOptions, ZeroCopy};
 use super::umem::{Lent, Returned, Shared, os_error};
 use crate::port::Frame;
 
@@ -45,6 +46,9 @@ pub(super) struct Queue {
     lent_transmit: usize,
     /// Frames that the fill ring was short of its low mark when it was last filled; part of the UMEM's sum.
     shortage: usize,
+    gathering: Gathering,
+    /// Packets that could not be gathered.
+    lost: u64,
     invalid: u64,
     /// Behind the socket, which is closed before.
     _binding: Binding,
@@ -96,11 +100,15 @@ impl Queue {
             ZeroCopy::On => BindFlags::XDP_ZEROCOPY,
             ZeroCopy::Off => BindFlags::XDP_COPY,
         };
+        let long_packets = match shared.options.has_long_packets() {
+            true => BindFlags::XDP_USE_SG,
+            false => BindFlags::empty(),
+        };
         let config = SocketConfig::builder()
             .rx_queue_size(ring(options.receive_ring)?)
             .tx_queue_size(ring(options.transmit_ring)?)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(mode | BindFlags::XDP_USE_NEED_WAKEUP)
+            .bind_flags(mode | long_packets | BindFlags::XDP_USE_NEED_WAKEUP)
             .build();
         let name: Interface = interface.parse().map_err(|_| AfXdpError::NoSuchInterface {
             interface: interface.clone(),
@@ -164,6 +172,8 @@ impl Queue {
             lent_receive: 0,
             lent_transmit: 0,
             shortage: 0,
+            gathering: Gathering::default(),
+            lost: 0,
             invalid: 0,
             _binding: Binding::new(shared, socket),
         })
@@ -190,14 +200,24 @@ impl Queue {
             for descriptor in &self.descriptors[..got] {
                 let returned = self.shared.take_back(descriptor, Lent::Receive);
                 self.lent_receive -= usize::from(!matches!(returned, Returned::NotLent));
-                if let Returned::Frame(frame) = returned {
-                    // Another core may have written it: the whole burst is on its way before the first is looked at.
-                    frame.prefetch();
-                    bytes += frame.len() as u64;
-                    count += 1;
-                    burst.push(frame);
-                } else {
+                let Returned::Frame(chunk) = returned else {
+                    self.gathering.lose(descriptor.has_more_frames());
                     self.invalid += 1;
+                    continue;
+                };
+                match self
+                    .gathering
+                    .add(chunk, descriptor.has_more_frames(), &self.shared.pool)
+                {
+                    Gathered::Packet(frame) => {
+                        // Another core may have written it: the whole burst is on its way before the first is looked at.
+                        frame.prefetch();
+                        bytes += frame.len() as u64;
+                        count += 1;
+                        burst.push(frame);
+                    }
+                    Gathered::Unfinished => {}
+                    Gathered::Lost => self.lost += 1,
                 }
             }
             if got < wanted {
@@ -249,47 +269,79 @@ impl Queue {
         }
     }
 
-    /// Queues up to `limit` frames from the front of `frames`; returns how many left `frames`, how many of them were queued, and
-    /// their bytes. Frames of another pool are copied; those that can't be sent go back to their pool and are counted as invalid.
+    /// Queues up to `limit` frames from the front of `frames`; returns how many of them were queued, and their bytes. Frames of another
+    /// pool are copied; those that can't be sent go back to their pool and are counted as invalid.
     pub(super) fn transmit(&mut self, frames: &mut Vec<Frame>, limit: usize) -> (usize, u64) {
-        let count = limit.min(frames.len()).min(self.transmit_room());
-        let (mut sent, mut bytes) = (0, 0);
-        let mut frames = frames.drain(..count);
-        loop {
-            let mut lent = 0;
-            for frame in frames.by_ref().take(BATCH) {
-                let len = frame.len();
-                if len < SHORTEST_FRAME {
-                    self.invalid += 1;
-                    continue;
-                }
-                let lending = self.shared.lend(frame, Lent::Transmit).or_else(|foreign| {
-                    let copy = self.shared.copy_of(&foreign).ok_or(foreign)?;
-                    self.shared.lend(copy, Lent::Transmit)
-                });
-                match lending {
-                    Ok(descriptor) => {
-                        self.descriptors[lent] = descriptor;
-                        lent += 1;
-                        bytes += len as u64;
-                    }
-                    Err(_foreign) => self.invalid += 1,
-                }
+        let count = self.fitting(&frames[..limit.min(frames.len())]);
+        let (mut sent, mut bytes, mut lent) = (0, 0, 0);
+        for frame in frames.drain(..count) {
+            let len = frame.len();
+            if len < SHORTEST_FRAME {
+                self.invalid += 1;
+                continue;
             }
-            // SAFETY: the descriptors are of this UMEM, and their frames were lent for this just now.
-            let given = unsafe { self.transmit.produce(&self.descriptors[..lent]) };
-            debug_assert_eq!(given, lent, "there was room for {count}");
-            self.lent_transmit += given;
-            sent += given;
-            if frames.len() == 0 {
-                return (sent, bytes);
+            if lent + self.shared.chunks_for(len) > BATCH {
+                self.give(lent);
+                lent = 0;
+            }
+            let chunks = match self.shared.lend(frame, Lent::Transmit) {
+                Ok(descriptor) => {
+                    self.descriptors[lent] = descriptor;
+                    Some(1)
+                }
+                Err(foreign) => self.shared.lend_copy(&foreign, &mut self.descriptors[lent..]),
+            };
+            match chunks {
+                Some(chunks) => {
+                    lent += chunks;
+                    sent += 1;
+                    bytes += len as u64;
+                }
+                None => self.invalid += 1,
             }
         }
+        self.give(lent);
+        (sent, bytes)
     }
 
-    /// Frames that fit in the transmit ring now.
+    /// How many frames, from the first one on, there is room for.
+    fn fitting(&mut self, frames: &[Frame]) -> usize {
+        let mut room = self.transmit.nb_free_exact() as usize;
+        if !self.shared.options.has_long_packets() {
+            return frames.len().min(room);
+        }
+        let mut free = self.shared.pool.free();
+        let fits = |frame: &&Frame| {
+            let chunks = self.shared.chunks_for(frame.len());
+            let copies = if chunks > 1 { chunks } else { 0 };
+            let fits = chunks <= room && copies <= free;
+            if fits {
+                room -= chunks;
+                free -= copies;
+            }
+            fits
+        };
+        frames.iter().take_while(fits).count()
+    }
+
+    /// Puts the first `lent` descriptors into the transmit ring, which has room for them.
+    fn give(&mut self, lent: usize) {
+        // SAFETY: the descriptors are of this UMEM, and their frames were lent for this just before.
+        let given = unsafe { self.transmit.produce(&self.descriptors[..lent]) };
+        debug_assert_eq!(given, lent, "there was room");
+        self.lent_transmit += given;
+    }
+
+    /// Packets that fit in the transmit ring now, however long.
     pub(super) fn transmit_room(&mut self) -> usize {
-        self.transmit.nb_free_exact() as usize
+        let chunks = self.transmit.nb_free_exact() as usize;
+        if !self.shared.options.has_long_packets() {
+            return chunks;
+        }
+        chunks
+            / self
+                .shared
+                .chunks_for(self.shared.options.longest_packet as usize)
     }
 
     /// Takes back the frames that were sent.
@@ -335,7 +387,7 @@ impl Queue {
 
     /// Frames in the transmit ring that the kernel has not read.
     fn waiting(&mut self) -> usize {
-        self.transmit_size - self.transmit_room()
+        self.transmit_size - self.transmit.nb_free_exact() as usize
     }
 
     /// Frames lent to the kernel.
@@ -362,6 +414,11 @@ impl Queue {
         self.invalid
     }
 
+    /// Packets that could not be gathered from their chunks, because all long frames were in use or they were too long.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
     pub(super) fn statistics(&self) -> io::Result<XdpStatistics> {
         self.receive.fd().xdp_statistics()
     }
@@ -386,6 +443,13 @@ impl Drop for Queue {
 fn open_error(shared: &Shared, interface: &str, queue: u32, source: io::Error) -> AfXdpError {
     let interface = interface.to_owned();
     match source.raw_os_error() {
+        Some(libc::EINVAL) if shared.options.has_long_packets() => AfXdpError::LongPacketsRefused {
+            interface,
+            queue,
+            length: shared.options.longest_packet,
+            mtu: shared.options.frame_capacity() - LONGEST_ETHERNET_HEADER,
+            source,
+        },
         Some(libc::ENODEV | libc::ENXIO) => AfXdpError::NoSuchInterface { interface },
         Some(libc::EPERM | libc::EACCES) => AfXdpError::NotPermitted {
             doing: format!("an AF_XDP socket on {interface}"),

@@ -127,6 +127,10 @@ impl Umem {
                 options.frames,
             )
         };
+        let pool = match options.long_frames() {
+            0 => pool,
+            count => pool.with_long_frames(FramePool::in_memory(count, options.longest_packet as usize)),
+        };
         let chunks = descriptors
             .into_iter()
             .map(|descriptor| Chunk {
@@ -188,14 +192,36 @@ impl Shared {
         Ok(descriptor)
     }
 
-    /// A copy of a frame of another pool: of one that packets were in before the UMEM was made anew. `None` if no frame is free, or it is
-    /// too long.
+    /// Chunks that a packet of a length takes.
+    #[inline]
+    pub(super) fn chunks_for(&self, len: usize) -> usize {
+        let capacity = self.pool.frame_capacity();
+        if len <= capacity {
+            1
+        } else {
+            len.div_ceil(capacity)
+        }
+    }
+
+    /// Copies a frame of another pool into chunks, which are lent to be sent, and writes their descriptors: one that was longer than a chunk when it came,
+    /// or came before the UMEM was made anew. Returns how many, or `None` if there are not as many free, there is no room
+    /// for the descriptors, or the sockets take no packets of several chunks.
     #[cold]
-    pub(super) fn copy_of(&self, foreign: &Frame) -> Option<Frame> {
-        let mut copy = self.pool.take()?;
-        copy.set_len(foreign.len()).ok()?;
-        copy.bytes_mut().copy_from_slice(foreign.bytes());
-        Some(copy)
+    pub(super) fn lend_copy(&self, foreign: &Frame, descriptors: &mut [FrameDesc]) -> Option<usize> {
+        let parts = foreign.bytes().chunks(self.pool.frame_capacity());
+        let count = parts.len();
+        let is_possible = count <= 1 || self.options.has_long_packets();
+        if !is_possible || count > self.pool.free() || count > descriptors.len() {
+            return None;
+        }
+        for (at, (part, descriptor)) in parts.zip(descriptors).enumerate() {
+            let part = self.pool.take_filled(part)?;
+            *descriptor = self.lend(part, Lent::Transmit).ok()?;
+            if at + 1 < count {
+                descriptor.set_options(libc::XDP_PKT_CONTD);
+            }
+        }
+        Some(count)
     }
 
     /// Takes back what the kernel gave in a descriptor of one of its rings.
@@ -206,9 +232,7 @@ impl Shared {
         };
         chunk.lent.set(Lent::No);
         let len = descriptor.lengths().data();
-        let intact = descriptor.addr() == chunk.descriptor.addr()
-            && len <= self.pool.frame_capacity()
-            && !descriptor.has_more_frames();
+        let intact = descriptor.addr() == chunk.descriptor.addr() && len <= self.pool.frame_capacity();
         // SAFETY: the mark says that the frame was lent and not taken back since; it was cleared just now. Length 0 always fits.
         let frame = unsafe { self.pool.take_back(index as u32, if intact { len } else { 0 }) };
         if intact {
