@@ -1,6 +1,6 @@
 //! The model's external ports: which one a mapping may have been given, and whether there was none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -25,8 +25,10 @@ pub struct Ports {
     usable: Vec<u16>,
     hold: Option<Duration>,
     held: Vec<Held>,
-    /// The external address of each inside host that has mappings.
-    pairs: HashMap<Ipv4Addr, Ipv4Addr>,
+    /// The external address of each inside host that has mappings; `None` if it may still be one that it had before.
+    pairs: HashMap<Ipv4Addr, Option<Ipv4Addr>>,
+    /// Hosts whose mappings have all ended, which the translator may not have noticed.
+    leaving: HashSet<Ipv4Addr>,
     /// Of each host, and of all: how much of a second's mappings is used up, and since when that wears off.
     paces: HashMap<Option<Ipv4Addr>, (Duration, Time)>,
     /// By host: its address and ports, if each has its own (RFC 7422).
@@ -41,6 +43,7 @@ impl Ports {
             hold: settings.deterministic.is_none().then_some(settings.hold.time),
             held: Vec::new(),
             pairs: HashMap::new(),
+            leaving: HashSet::new(),
             paces: HashMap::new(),
             own: shares(settings, &usable),
             usable,
@@ -70,11 +73,14 @@ impl Ports {
 
     /// Hosts without mappings have no address any more.
     pub fn unpair(&mut self, is_gone: impl Fn(Ipv4Addr) -> bool) {
+        self.leaving
+            .extend(self.pairs.keys().copied().filter(|&host| is_gone(host)));
         self.pairs.retain(|&host, _| !is_gone(host));
     }
 
     /// The translator has cleared away what is over.
     pub fn sweep(&mut self, now: Time) {
+        self.leaving.clear();
         let hold = self.hold.unwrap_or_default();
         for held in &mut self.held {
             held.at_latest.get_or_insert(now + hold);
@@ -141,7 +147,8 @@ impl Ports {
                 (vec![*address], ports)
             }
             None => {
-                let pair = self.pairs.get(inside.ip()).filter(|_| !is_vague).copied();
+                let pair = self.pairs.get(inside.ip()).copied().flatten();
+                let pair = pair.filter(|_| !is_vague);
                 let candidates = match (settings.pooling, pair) {
                     (Pooling::Paired { soft }, Some(pair))
                         if !soft || !free_at(pair, &self.usable).is_empty() =>
@@ -173,7 +180,12 @@ impl Ports {
         }
         self.held
             .retain(|held| (held.protocol, held.endpoint) != (protocol, chosen));
-        self.pairs.entry(*inside.ip()).or_insert(*chosen.ip());
+        // A host that never was without mappings has its former address, and may get ports of another one while that has none.
+        let may_have_another =
+            settings.pooling == Pooling::Paired { soft: true } && self.leaving.contains(inside.ip());
+        self.pairs
+            .entry(*inside.ip())
+            .or_insert((!may_have_another).then_some(*chosen.ip()));
         Ok(chosen)
     }
 }
