@@ -39,7 +39,8 @@ pub struct UmemOptions {
     pub frames: u32,
     /// Bytes of a chunk, 2048 or 4096; a frame holds 256 less.
     pub chunk_size: u32,
-    /// Bytes of the longest packet, with Ethernet header and VLAN tags. What does not fit in a chunk is gathered from several, up to 16.
+    /// Bytes of the longest packet that is carried, with Ethernet header and VLAN tags, if that is more than a chunk holds: up to what 16
+    /// chunks hold, on Linux 6.6 or later.
     pub longest_packet: u32,
     /// Free frames that the fill rings leave to whoever makes packets of its own.
     pub reserve: u32,
