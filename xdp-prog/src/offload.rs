@@ -50,6 +50,9 @@ pub const WAY_ENDED: u32 = 0;
 /// [`WayRecord::id`] while the record becomes another way's.
 pub const WAY_CHANGING: u32 = 1;
 
+/// Bit of [`WayRecord::mtu`]: the device takes frames that lie in several buffers.
+pub const SEVERAL_BUFFERS: u32 = 1 << 16;
+
 /// What an entry is at the moment, in either IP version.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -118,7 +121,7 @@ pub struct WayRecord<W, D> {
     pub macs: D,
     /// The last 4 bytes of the Ethernet addresses.
     pub macs_end: W,
-    /// The longest IP packet that fits, in bytes.
+    /// The longest IP packet that fits, in bytes; and [`SEVERAL_BUFFERS`].
     pub mtu: W,
 }
 

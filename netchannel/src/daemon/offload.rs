@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Daemon, DaemonError, Event, lock};
 use crate::config::{FlowOffload, FlowTable};
 use crate::dispatch::{Offload, OffloadPort};
-use crate::network::xdp_features::RedirectMonitor;
+use crate::network::xdp_features::{RedirectMonitor, RedirectTargets};
 use crate::xdp::{AttachedMode, OffloadSizes};
 
 /// What the workers were told, and what it stands on.
@@ -47,7 +47,7 @@ impl Daemon {
             return Ok(());
         };
         let targets = targets.targets().load();
-        let ports = self.offload_ports(|ifindex| targets.allow(ifindex) == Some(true));
+        let ports = self.offload_ports(&targets);
         if ports == self.offloading.told {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn offload_ports(&self, allows: impl Fn(u32) -> bool) -> Vec<OffloadPort> {
+    fn offload_ports(&self, targets: &RedirectTargets) -> Vec<OffloadPort> {
         let xdp = lock(&self.xdp);
         let devices = self.layout.devices.iter().zip(&self.ports);
         let port = devices.map(|(device, open)| {
@@ -91,7 +91,8 @@ impl Daemon {
                 slot: slot.unwrap_or_default(),
                 receives: matches!(open.mode, Some(AttachedMode::Native)),
                 has_partial_checksums: device.partial_checksums,
-                transmits: slot.is_some() && allows(device.index.0),
+                transmits: slot.is_some() && targets.allow(device.index.0) == Some(true),
+                several_buffers: targets.allow_several_buffers(device.index.0) == Some(true),
             }
         });
         port.collect()

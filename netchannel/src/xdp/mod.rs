@@ -9,8 +9,7 @@
 //! **Long frames.** The program takes frames of several buffers (`xdp.frags`), so that it attaches whatever the MTU
 //! is, and does not limit the MTU of a veth peer to some 3,500 bytes, which it would do otherwise. Frames that are longer
 //! than what the sockets were opened for would be lost there, so the program leaves them to the kernel as
-//! `passed_too_long`. The kernel forwards them by its own lights, untranslated, or answers that they are too long. The program carries by
-//! itself only what lies in one buffer.
+//! `passed_too_long`. The kernel forwards them by its own lights, untranslated, or answers that they are too long.
 //!
 //! **The end of the process**, however it comes, closes the links by which the program is attached, and with it the
 //! program is gone: the kernel sees all traffic again at once. Only what was [held](XdpProgram::hold) stays, and takes nothing from the

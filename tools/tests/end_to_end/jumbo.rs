@@ -147,7 +147,7 @@ fn the_longest_packets_cross() {
     site.finish();
 }
 
-/// The XDP program carries the short packets of a flow and leaves the long ones to user space; whoever receives them sees no difference.
+/// The XDP program carries packets of one buffer and of several.
 #[test]
 fn a_flow_of_short_and_long_packets_is_offloaded_and_whole() {
     let lab = lab(&options());
@@ -171,8 +171,8 @@ fn a_flow_of_short_and_long_packets_is_offloaded_and_whole() {
             "{length} bytes back"
         );
     }
-    // All but the long half, and those that came before the flow was known to be worth it.
-    assert!((150..200).contains(&site.verdict("offloaded")));
+    // All but those that came before the flow was known to be worth it.
+    assert!(site.verdict("offloaded") >= 360);
     check_nothing_is_missing(&site);
     site.finish();
 }

@@ -113,6 +113,8 @@ pub struct OffloadPort {
     pub has_partial_checksums: bool,
     /// Whether frames can be redirected to the device: not all drivers can, nor a veth whose peer polls nothing.
     pub transmits: bool,
+    /// Whether that is so of frames that lie in several buffers: longer ones than the driver's first.
+    pub several_buffers: bool,
 }
 
 /// The worker's side of it.
@@ -226,6 +228,7 @@ impl Offloader {
             ways::Wanted {
                 arrival: core.mac_of(key.interface),
                 slot: out.slot,
+                several_buffers: out.several_buffers,
                 departure,
                 next_hop,
             },

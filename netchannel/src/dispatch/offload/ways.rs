@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) arrival: MacAddress,
     /// The slot of the device that they leave by.
     pub(super) slot: u32,
+    /// Whether that device takes frames that lie in several buffers.
+    pub(super) several_buffers: bool,
     pub(super) departure: Departure,
     pub(super) next_hop: NextHop,
 }
@@ -59,6 +61,7 @@ impl Ways {
             source_mac: wanted.departure.source,
             destination_mac: wanted.departure.destination,
             mtu: wanted.departure.mtu,
+            several_buffers: wanted.several_buffers,
         })?;
         if let Some(&number) = self.numbers.get(&wanted) {
             if self.id(number) == Some(id) {

@@ -17,6 +17,8 @@ use generic::NetdevSocket;
 
 /// The device takes frames that are redirected to it (`NETDEV_XDP_ACT_NDO_XMIT`).
 pub const NDO_XMIT: u64 = 1 << 2;
+/// So it does if they lie in several buffers (`NETDEV_XDP_ACT_NDO_XMIT_SG`).
+pub const NDO_XMIT_SG: u64 = 1 << 6;
 
 /// What the device can do with XDP: bits of the kernel's `enum netdev_xdp_act`. None if there is no such device, or the kernel is too
 /// old to say.
@@ -41,12 +43,17 @@ pub struct RedirectTargets {
 impl RedirectTargets {
     /// Whether frames may be redirected to a device. None if it can't be told, for the kernel is too old.
     pub fn allow(&self, ifindex: u32) -> Option<bool> {
-        let features = self.features.as_ref()?;
-        Some(
-            features
-                .get(&ifindex)
-                .is_some_and(|features| features & NDO_XMIT != 0),
-        )
+        self.has(ifindex, NDO_XMIT)
+    }
+
+    /// The same of frames that lie in several buffers.
+    pub fn allow_several_buffers(&self, ifindex: u32) -> Option<bool> {
+        self.has(ifindex, NDO_XMIT_SG)
+    }
+
+    fn has(&self, ifindex: u32, feature: u64) -> Option<bool> {
+        let features = self.features.as_ref()?.get(&ifindex);
+        Some(features.is_some_and(|features| features & feature != 0))
     }
 }
 
@@ -107,5 +114,8 @@ mod tests {
             [1, 2, 3].map(|ifindex| targets.allow(ifindex)),
             [Some(true), Some(false), Some(false)]
         );
+        assert_eq!(targets.allow_several_buffers(1), Some(false));
+        assert!(shared.publish(Some([(1, NDO_XMIT | NDO_XMIT_SG)].into())));
+        assert_eq!(shared.load().allow_several_buffers(1), Some(true));
     }
 }

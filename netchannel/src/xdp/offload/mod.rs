@@ -169,6 +169,8 @@ pub struct OffloadWay {
     pub destination_mac: [u8; 6],
     /// The longest IP packet that fits, in bytes. Longer ones come to user space.
     pub mtu: u16,
+    /// The device takes frames that lie in several buffers. If not, those come to user space.
+    pub several_buffers: bool,
 }
 
 /// The end of a packet that is translated.

@@ -44,6 +44,7 @@ fn way(slot: u32) -> OffloadWay {
         source_mac: [2, 0, 0, 0, 0, 2],
         destination_mac: [2, 0, 0, 0, 0, 3],
         mtu: 1500,
+        several_buffers: false,
     }
 }
 

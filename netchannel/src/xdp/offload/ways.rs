@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 
-use xdp_prog::offload::{MAX_WAYS, WAY_CHANGING, WAY_ENDED, WayRecord, way_number};
+use xdp_prog::offload::{MAX_WAYS, SEVERAL_BUFFERS, WAY_CHANGING, WAY_ENDED, WayRecord, way_number};
 
 use super::memory::SharedArray;
 use super::{OffloadWay, WayId};
@@ -88,7 +88,10 @@ impl Ways {
             .macs_end
             .store(u32::from_ne_bytes([i, j, k, l]), Ordering::Relaxed);
         record.slot.store(way.slot, Ordering::Relaxed);
-        record.mtu.store(u32::from(way.mtu), Ordering::Relaxed);
+        let several_buffers = if way.several_buffers { SEVERAL_BUFFERS } else { 0 };
+        record
+            .mtu
+            .store(u32::from(way.mtu) | several_buffers, Ordering::Relaxed);
         record.id.store(id, Ordering::Release);
     }
 
@@ -150,6 +153,7 @@ mod tests {
             source_mac: [3; 6],
             destination_mac: [4; 6],
             mtu: 1500,
+            several_buffers: false,
         }
     }
 

@@ -86,6 +86,7 @@ impl OffloadingBox {
                 receives: true,
                 has_partial_checksums: true,
                 transmits: true,
+                several_buffers: true,
             }
         });
         let ports = ports.collect();

@@ -99,6 +99,7 @@ fn churn(table: &OffloadTable, ifindex: u32, slot: u32, seed: u32, done: &Atomic
                 source_mac: [mark, 0, 0, 0, 0, mark],
                 destination_mac: ARRIVAL,
                 mtu: 1500,
+                several_buffers: false,
             })
             .expect("room");
         let key = key(ifindex, number);

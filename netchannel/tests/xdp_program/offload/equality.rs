@@ -8,13 +8,14 @@ use netchannel::channel::nat::{NatSettings, PreparedNat};
 use netchannel::channel::{ChannelId, Drop, Forward, Pass};
 use netchannel::dispatch::dimensions::{Ipv4Dimensions, Ipv6Dimensions, dimension};
 use netchannel::dispatch::{Registry, RuleSet};
+use netchannel::network::Link;
 use netchannel::packet::{Headers, checksum};
-use netchannel::xdp::{OffloadFlow, OffloadKey, OffloadSide, OffloadSizes, OffloadWay};
+use netchannel::xdp::{OffloadFlow, OffloadKey, OffloadSide, OffloadSizes, OffloadWay, WayId};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::support::{Carrier, flow, now, translation};
-use crate::common::{HOST_MAC, LAN_MAC, ROUTER_MAC, TestBox, WAN_MAC};
+use crate::common::{self, HOST_MAC, LAN, LAN_MAC, ROUTER_MAC, TestBox, WAN, WAN_MAC};
 use crate::namespace::in_new_namespace;
 
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -312,22 +313,30 @@ fn test_box() -> TestBox {
     TestBox::with(channels, rules)
 }
 
-/// Opens connections through the box, and offloads both of their directions as its answers show.
-fn known_flows(test: &mut TestBox, carrier: &Carrier) -> Vec<Known> {
-    let out = carrier.set_way(&OffloadWay {
+/// The ways out of the box: outside, inside.
+fn ways(carrier: &Carrier, mtus: [u16; 2], several_buffers: bool) -> [WayId; 2] {
+    let [wan, lan] = mtus;
+    let out = OffloadWay {
         arrival_mac: LAN_MAC,
         slot: carrier.slot("outside"),
         source_mac: WAN_MAC,
         destination_mac: ROUTER_MAC,
-        mtu: 1400,
-    });
-    let back = carrier.set_way(&OffloadWay {
+        mtu: wan,
+        several_buffers,
+    };
+    let back = OffloadWay {
         arrival_mac: WAN_MAC,
         slot: carrier.slot("inside"),
         source_mac: LAN_MAC,
         destination_mac: HOST_MAC,
-        mtu: 1500,
-    });
+        mtu: lan,
+        several_buffers,
+    };
+    [out, back].map(|way| carrier.set_way(&way))
+}
+
+/// Opens connections through the box, and offloads both of their directions as its answers show.
+fn known_flows(test: &mut TestBox, carrier: &Carrier, [out, back]: [WayId; 2]) -> Vec<Known> {
     let mut known = Vec::new();
     let addresses: [(&str, &str); 2] = [("10.0.0.2", "8.8.8.8"), ("fd00::2", "2001:db8::2")];
     for (number, (protocol, port, (source, destination))) in [
@@ -405,7 +414,8 @@ fn what_leaves_is_what_user_space_would_have_sent() {
     in_new_namespace(|| {
         let carrier = Carrier::new(OffloadSizes { ipv4: 64, ipv6: 64 });
         let mut test = test_box();
-        let known = known_flows(&mut test, &carrier);
+        let ways = ways(&carrier, [1400, 1500], true);
+        let known = known_flows(&mut test, &carrier, ways);
         assert_eq!(
             known.len(),
             FLOWS,
@@ -454,5 +464,70 @@ fn what_leaves_is_what_user_space_would_have_sent() {
             panic!("{error}");
         }
         assert!(carried.get().iter().all(|count| *count > 500), "{carried:?}");
+    });
+}
+
+/// The first buffer of a test run has some 3,500 bytes.
+#[test]
+fn frames_in_several_buffers_leave_as_from_user_space_if_the_device_takes_them() {
+    in_new_namespace(|| {
+        let carrier = Carrier::new(OffloadSizes { ipv4: 64, ipv6: 64 });
+        let mut test = test_box();
+        let links = [("lan", LAN, LAN_MAC), ("wan", WAN, WAN_MAC)].map(|(name, index, mac)| {
+            let mut link = Link::ethernet(index, name, mac);
+            link.mtu = 9000;
+            link
+        });
+        let network = links
+            .into_iter()
+            .fold(common::network(), |network, link| network.link(link));
+        test.network.publish(network.build());
+        let taken = ways(&carrier, [9000; 2], true);
+        let known = known_flows(&mut test, &carrier, taken);
+        let offload = carrier.program.offload();
+        let run = |known: &Known, length: usize| {
+            let payload: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let packet = Packet::plain(&payload);
+            let frame = packet.frame(known);
+            let (outcome, is_carried) = carrier.run(&frame, known.offload.key.ifindex);
+            (frame, outcome.frame, is_carried)
+        };
+        let lengths = (3300..3600).step_by(7).chain([100, 5000, 7500, 8900]);
+        for known in &known {
+            let (id, _) = offload.insert(&known.offload, now()).expect("room");
+            let mut bytes = 0;
+            for length in lengths.clone() {
+                let (frame, left, is_carried) = run(known, length);
+                assert!(is_carried, "{length} bytes");
+                let (from, to) = match known.outbound {
+                    true => (&test.lan, &test.wan),
+                    false => (&test.wan, &test.lan),
+                };
+                assert!(from.send(&frame));
+                let to = to.clone();
+                test.run();
+                assert!(to.sent_all() == [left], "{length} bytes");
+                bytes += frame.len() as u64;
+            }
+            assert_eq!(offload.usage(id).map(|usage| usage.bytes), Some(bytes));
+            // Longer than its headers say, and shorter.
+            let (mut frame, ..) = run(known, 5000);
+            frame.extend([0; 7]);
+            assert!(carrier.run(&frame, known.offload.key.ifindex).1);
+            frame.truncate(frame.len() - 8);
+            assert!(!carrier.run(&frame, known.offload.key.ifindex).1);
+        }
+        offload.end_all_ways();
+        let [out, back] = ways(&carrier, [9000; 2], false);
+        for known in known {
+            let way = if known.outbound { out } else { back };
+            let entry = OffloadFlow { way, ..known.offload };
+            offload.insert(&entry, now()).expect("room");
+            for (length, is_short) in [(3000, true), (4000, false), (8900, false)] {
+                let (frame, left, is_carried) = run(&known, length);
+                assert_eq!(is_carried, is_short, "{length} bytes");
+                assert!(is_carried || left == frame, "{length} bytes");
+            }
+        }
     });
 }

@@ -79,6 +79,7 @@ impl Carrier {
             source_mac: [0x02, 0, 0, 1, 0, number],
             destination_mac: [0x02, 0, 0, 2, 0, number],
             mtu: 1500,
+            several_buffers: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! IPv4: translated, if the flow is.
 
+use aya_ebpf::programs::XdpContext;
 use xdp_prog::offload::{Ipv4Entry, arrival, hash_ipv4};
 
 use super::table::{self, word};
@@ -22,16 +23,16 @@ const CHECKSUM: usize = ETHERNET_HEADER + 10;
 const ADDRESSES: usize = ETHERNET_HEADER + 12;
 
 #[inline(always)]
-pub(super) fn carry(frame: Frame, ifindex: u32, buckets: u32) -> bool {
+pub(super) fn carry(ctx: &XdpContext, frame: Frame, ifindex: u32, buckets: u32) -> bool {
     let flags = frame.read::<u16>(FLAGS_AND_OFFSET);
     let time_to_live = frame.read::<u8>(TIME_TO_LIVE);
     if frame.read::<u8>(ETHERNET_HEADER) != PLAIN || flags & FRAGMENT != 0 || time_to_live <= 1 {
         return false;
     }
     let length = u32::from(u16::from_be(frame.read(TOTAL_LENGTH)));
-    if ETHERNET_HEADER as u64 + u64::from(length) > frame.len() {
+    let Some(frame) = frame.of_length(ETHERNET_HEADER as u64 + u64::from(length), ctx) else {
         return false;
-    }
+    };
     let is_tcp = match frame.read::<u8>(PROTOCOL) {
         TCP => true,
         UDP => false,

@@ -1,5 +1,6 @@
 //! IPv6: forwarded, never translated.
 
+use aya_ebpf::programs::XdpContext;
 use xdp_prog::offload::{Ipv6Entry, SEEDS_LEN, arrival, hash_ipv6};
 
 use super::table::{self, word};
@@ -15,7 +16,7 @@ const HOP_LIMIT: usize = ETHERNET_HEADER + 7;
 const ADDRESSES: usize = ETHERNET_HEADER + 8;
 
 #[inline(always)]
-pub(super) fn carry(frame: Frame, ifindex: u32, buckets: u32) -> bool {
+pub(super) fn carry(ctx: &XdpContext, frame: Frame, ifindex: u32, buckets: u32) -> bool {
     if !frame.has(TRANSPORT + 8) {
         return false;
     }
@@ -24,9 +25,9 @@ pub(super) fn carry(frame: Frame, ifindex: u32, buckets: u32) -> bool {
         return false;
     }
     let payload = u32::from(u16::from_be(frame.read(PAYLOAD_LENGTH)));
-    if TRANSPORT as u64 + u64::from(payload) > frame.len() {
+    let Some(frame) = frame.of_length(TRANSPORT as u64 + u64::from(payload), ctx) else {
         return false;
-    }
+    };
     let is_tcp = match frame.read::<u8>(NEXT_HEADER) {
         TCP => true,
         UDP => false,

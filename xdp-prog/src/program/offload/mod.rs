@@ -13,8 +13,9 @@ mod ipv4;
 mod ipv6;
 mod table;
 
+use aya_ebpf::helpers;
 use aya_ebpf::programs::XdpContext;
-use xdp_prog::offload::{NEEDS_DONT_FRAGMENT, PARTIAL_CHECKSUMS};
+use xdp_prog::offload::{NEEDS_DONT_FRAGMENT, PARTIAL_CHECKSUMS, SEVERAL_BUFFERS};
 
 use super::{ethernet, maps};
 
@@ -31,6 +32,8 @@ const NOT_DATA: u8 = 0x07;
 struct Frame {
     start: usize,
     end: usize,
+    /// Bytes in other buffers.
+    elsewhere: u64,
 }
 
 impl Frame {
@@ -41,7 +44,21 @@ impl Frame {
 
     #[inline(always)]
     fn len(self) -> u64 {
-        (self.end - self.start) as u64
+        (self.end - self.start) as u64 + self.elsewhere
+    }
+
+    /// The frame with what lies in other buffers, if that makes it as long as its headers say.
+    #[inline(always)]
+    fn of_length(self, length: u64, ctx: &XdpContext) -> Option<Self> {
+        if length <= self.len() {
+            return Some(self);
+        }
+        // SAFETY: the helper only reads the context that the kernel gave to this program.
+        let all = unsafe { helpers::generated::bpf_xdp_get_buff_len(ctx.ctx) };
+        (length <= all).then_some(Self {
+            elsewhere: all - self.len(),
+            ..self
+        })
     }
 
     /// The value at an offset that the frame [has](Self::has), whatever its alignment, see
@@ -71,14 +88,15 @@ pub(super) fn carry(ctx: &XdpContext) -> bool {
     let frame = Frame {
         start: ctx.data(),
         end: ctx.data_end(),
+        elsewhere: 0,
     };
     if !frame.has(SHORTEST) {
         return false;
     }
     let ifindex = ctx.ingress_ifindex() as u32;
     match frame.read::<u16>(12) {
-        ethernet::IPV4 if buckets_ipv4 != 0 => ipv4::carry(frame, ifindex, buckets_ipv4),
-        ethernet::IPV6 if buckets_ipv6 != 0 => ipv6::carry(frame, ifindex, buckets_ipv6),
+        ethernet::IPV4 if buckets_ipv4 != 0 => ipv4::carry(ctx, frame, ifindex, buckets_ipv4),
+        ethernet::IPV6 if buckets_ipv6 != 0 => ipv6::carry(ctx, frame, ifindex, buckets_ipv6),
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use core::ptr::{read_volatile, write_volatile};
 
 use xdp_prog::offload::{BUCKET, Count, State, WAY_ENDED, WayRecord, tag, way_number};
 
-use super::{Frame, clock, maps};
+use super::{Frame, SEVERAL_BUFFERS, clock, maps};
 
 /// The packet's flow, and what was read of it before its fields.
 pub(super) struct Hit<E> {
@@ -106,9 +106,11 @@ impl<E> Hit<E> {
         let record = maps::way(way_number(id))?;
         // The record is found by its id, which only a flow entered later can have: what is read of it here is not older than that. It may
         // be another's by now, which is seen in the end.
+        let mtu = word!(record, mtu);
         if word!(record, id) != id
             || word!(record, arrival_mac) != frame.read::<u64>(0) & MAC
-            || word!(record, mtu) < length
+            || mtu & (SEVERAL_BUFFERS - 1) < length
+            || (frame.elsewhere > 0 && mtu & SEVERAL_BUFFERS == 0)
         {
             return None;
         }
