@@ -136,6 +136,7 @@ impl Pair {
                 Verdict::Dropped(reason) if checks::REFUSALS.contains(&reason) => Some(reason),
                 _ => None,
             },
+            seen_as: verdict.seen_as(),
         };
         let expected = if from_inside {
             self.model.packet_from_inside(packet)
@@ -154,6 +155,10 @@ impl Pair {
         let quoted = ip_packet(about.body, about.source, about.destination, DATA);
         let bytes = crate::packets::error(kind, code, &source.to_string(), destination, &quoted);
         let verdict = self.send(from_inside, &[bytes]);
+        self.model.choice = Choice {
+            seen_as: verdict.seen_as(),
+            ..Choice::default()
+        };
         let expected = if from_inside {
             self.model.error_from_inside(error)
         } else {

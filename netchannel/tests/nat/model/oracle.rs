@@ -23,6 +23,17 @@ pub enum Verdict {
     Dropped(DropReason),
 }
 
+impl Verdict {
+    /// The external endpoint that a packet from inside left with, or that the packet which an error from inside quotes came to.
+    pub fn seen_as(&self) -> Option<SocketAddrV4> {
+        match *self {
+            Self::ToOutside(source, _) | Self::ToInside(source, _) => Some(source),
+            Self::Error(_, _, (_, destination)) => Some(destination),
+            Self::ToKernel | Self::Dropped(_) => None,
+        }
+    }
+}
+
 /// What an external endpoint stands for.
 #[derive(Clone, Copy)]
 enum Target {

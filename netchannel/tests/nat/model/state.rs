@@ -28,6 +28,8 @@ pub struct Choice {
     pub external: Option<SocketAddrV4>,
     /// Why it refused the packet, if it did.
     pub refused: Option<DropReason>,
+    /// The external endpoint that the packet left with.
+    pub seen_as: Option<SocketAddrV4>,
 }
 
 pub struct Model {
@@ -194,22 +196,27 @@ impl Model {
         })
     }
 
-    /// The session of an inside endpoint with an outside one.
+    /// The session of an inside endpoint with an outside one. If several external endpoints are forwarded to the inside one, each may have a
+    /// session with it; nothing tells these apart on their way out, and the translator may choose.
     pub fn session_of(
         &self,
         protocol: u8,
         inside: SocketAddrV4,
         remote: SocketAddrV4,
     ) -> Option<(usize, usize)> {
-        let mut all = self.mappings.iter().enumerate();
-        all.find_map(|(number, mapping)| {
-            let is_it = mapping.protocol == protocol && mapping.inside == inside;
-            let session = mapping
-                .sessions
-                .iter()
-                .position(|session| session.remote == remote);
-            session.filter(|_| is_it).map(|session| (number, session))
-        })
+        let all = self.mappings.iter().enumerate();
+        let sessions: Vec<_> = all
+            .filter(|(_, mapping)| mapping.protocol == protocol && mapping.inside == inside)
+            .filter_map(|(number, mapping)| {
+                let mut sessions = mapping.sessions.iter();
+                let session = sessions.position(|session| session.remote == remote)?;
+                Some((number, session))
+            })
+            .collect();
+        let chosen = sessions
+            .iter()
+            .find(|(number, _)| Some(self.mappings[*number].external) == self.choice.seen_as);
+        chosen.or(sessions.first()).copied()
     }
 
     /// The mapping through which a packet from `remote` to an inside endpoint came.
