@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use netchannel::port::afxdp::{AfXdpPort, PortOptions, UmemOptions, open, queues_of};
+use netchannel::port::afxdp::{
+    AfXdpPort, LONGEST_ETHERNET_HEADER, PortOptions, UmemOptions, open, queues_of,
+};
 use netchannel::port::{Frame, PacketIo};
 use netchannel::time::{Clock, Time};
 use netchannel::xdp::{Interest, LogicalInterface, ModeChoice, OffloadSizes, XdpProgram};
@@ -27,6 +29,9 @@ struct Arguments {
     /// MAC addresses of the server and of `wan`
     #[arg(long, num_args = 2, value_parser = mac)]
     outside: Vec<[u8; 6]>,
+    /// MTU of both
+    #[arg(long, default_value_t = 1500)]
+    mtu: u32,
 }
 
 fn mac(text: &str) -> Result<[u8; 6], String> {
@@ -89,8 +94,12 @@ fn forward(arguments: &Arguments) -> Result<()> {
     let port = |name: &str| Ok(PortOptions::new(name, 0..queues_of(name)?));
     let options: Vec<PortOptions> = ["lan", "wan"].into_iter().map(port).collect::<Result<_>>()?;
     let sockets = options.iter().map(|port| port.queues.len() as u32).sum();
-    let (umem, ports) = open(&UmemOptions::for_sockets(sockets), &options)?;
-    let mut program = XdpProgram::load(umem.pool().frame_capacity() as u32, OffloadSizes::OFF)?;
+    let memory = UmemOptions {
+        longest_packet: arguments.mtu + LONGEST_ETHERNET_HEADER,
+        ..UmemOptions::for_sockets(sockets)
+    };
+    let (umem, ports) = open(&memory, &options)?;
+    let mut program = XdpProgram::load(umem.pool().longest() as u32, OffloadSizes::OFF)?;
     for port in &ports {
         for (queue, socket) in port.sockets() {
             program.register_socket(port.interface(), queue, socket)?;

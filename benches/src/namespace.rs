@@ -1,6 +1,7 @@
 //! Network namespaces.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -122,6 +123,15 @@ impl Namespace {
     pub fn hardware_address(&self, interface: &str) -> Result<String> {
         let address = self.command(&format!("cat /sys/class/net/{interface}/address"))?;
         Ok(address.trim().to_owned())
+    }
+
+    /// The MTU of an interface, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Command`](crate::Error::Command) if there is no such interface.
+    pub fn mtu(&self, interface: &str) -> Result<u32> {
+        let mtu = self.command(&format!("cat /sys/class/net/{interface}/mtu"))?;
+        mtu.trim().parse().map_err(io::Error::other).during("read an MTU")
     }
 
     /// Runs `work` in a thread inside the namespace and gives what it returns. Sockets made there and

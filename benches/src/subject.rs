@@ -139,6 +139,7 @@ fn start_bare(lab: &Lab, binary: &Path, processor: Option<usize>) -> Result<Bare
         &lab.server.hardware_address("eth0")?,
         &lab.middle.hardware_address("wan")?,
     ]);
+    command.args(["--mtu", &lab.middle.mtu("lan")?.to_string()]);
     let directory = scratch_directory()?;
     let mut service = Service::start(&lab.middle, command, directory.path())?;
     service.wait_until_ready(|| Ok(true))?;

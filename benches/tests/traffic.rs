@@ -93,7 +93,12 @@ fn every_column_of_every_subject_has_a_figure() {
 
     // The same report once more, from the file.
     let again = traffic(&["--figures", "f.json"], directory.path());
-    assert_eq!(String::from_utf8_lossy(&again.stdout), said);
+    assert_eq!(
+        (String::from_utf8_lossy(&again.stdout), again.status),
+        (said, output.status),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
 }
 
 #[test]

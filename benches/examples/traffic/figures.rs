@@ -22,6 +22,9 @@ pub(crate) struct Run {
     /// Those that were used, the sender's first.
     pub(crate) processors_used: Vec<usize>,
     pub(crate) rounds: u32,
+    /// Of all links, in bytes.
+    #[serde(default = "standard_mtu")]
+    pub(crate) mtu: u32,
     /// Of each measurement.
     pub(crate) seconds: f64,
     pub(crate) subjects: Vec<Figures>,
@@ -43,6 +46,13 @@ pub(crate) struct Figures {
 pub(crate) struct Figure {
     pub(crate) median: f64,
     pub(crate) rounds: Vec<f64>,
+}
+
+/// The MTU of all figures that say nothing else, and of those that are expected.
+pub(crate) const STANDARD_MTU: u32 = 1500;
+
+fn standard_mtu() -> u32 {
+    STANDARD_MTU
 }
 
 impl Run {
@@ -71,6 +81,7 @@ impl Run {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             processors_used: plan.processors.clone(),
             rounds: plan.rounds,
+            mtu: plan.mtu,
             seconds: plan.times.window.as_secs_f64(),
             subjects: subjects.collect(),
         }
@@ -141,6 +152,7 @@ pub(crate) mod tests {
             processors: 4,
             processors_used: vec![0, 1],
             rounds: 2,
+            mtu: STANDARD_MTU,
             seconds: 1.0,
             subjects: subjects.to_vec(),
         }

@@ -61,6 +61,7 @@ fn once(plan: &Plan, group: Group, subject: &Subject, rate: Option<f64>) -> Resu
     };
     let lab = Lab::new(&Options {
         queues,
+        mtu: plan.mtu,
         ..Options::default()
     })?;
     lab.inside.command("ethtool -K eth0 gro on")?;

@@ -13,6 +13,7 @@ use netchannel_benches::traffic::datagram::MOST_FLOWS;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Group;
+use crate::figures::STANDARD_MTU;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +21,8 @@ Examples:
   make bench-traffic ARGS=--quick                whether everything works, about 2 minutes
   make bench-traffic ARGS=\"--output docs\"       and docs/traffic.md and docs/traffic.svg from it
   make bench-traffic ARGS=\"--subjects masquerade,netchannel-on --columns packets,tcp --rounds 3\"
+  make bench-traffic ARGS=\"--columns tcp --mtu 9000\"
+                                                 TCP in jumbo frames
   make bench-traffic ARGS=\"--figures target/traffic.json --output docs\"
                                                  the tables and the picture of an earlier run
 
@@ -44,6 +47,9 @@ pub(crate) struct Arguments {
     /// Seconds of each measurement, 0.05 to 60 [default: 1]
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub(crate) seconds: Option<f64>,
+    /// MTU of all links in bytes, 1500 to 61418; what is expected is of 1500
+    #[arg(long, value_name = "BYTES", default_value_t = STANDARD_MTU, value_parser = clap::value_parser!(u32).range(1500..=61_418))]
+    pub(crate) mtu: u32,
     /// Processors to use: the first sends, the second forwards if the subject has threads of its own or the kernel
     /// spreads its work; AF_PACKET senders run on all [default: the first two]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -61,7 +67,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) output: Option<PathBuf>,
     /// Measure nothing: report the figures in this file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["subjects", "columns", "rounds", "seconds", "processors", "quick"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["subjects", "columns", "rounds", "seconds", "processors", "mtu", "quick"])]
     pub(crate) figures: Option<PathBuf>,
 }
 
@@ -136,6 +142,8 @@ pub(crate) struct Plan {
     pub(crate) subjects: Vec<Contestant>,
     pub(crate) columns: Vec<Group>,
     pub(crate) rounds: u32,
+    /// Of all links, in bytes.
+    pub(crate) mtu: u32,
     pub(crate) processors: Vec<usize>,
     /// With flows that last.
     pub(crate) times: Times,
@@ -184,6 +192,7 @@ impl Plan {
             subjects: peers.into_iter().map(contestant).collect::<Result<_>>()?,
             columns,
             rounds: arguments.rounds.unwrap_or(rounds),
+            mtu: arguments.mtu,
             processors,
             times: times(few),
             times_of_new: times(new),

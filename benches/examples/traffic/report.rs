@@ -11,7 +11,7 @@ use netchannel_benches::traffic::datagram::FRAME;
 
 use crate::columns::{COLUMNS, Column};
 use crate::expected::{Bound, expected, ratio};
-use crate::figures::{Figures, Run};
+use crate::figures::{Figures, Run, STANDARD_MTU};
 use crate::plan::Peer;
 
 /// Cells of a table; the first row is its header.
@@ -47,8 +47,13 @@ fn tables(run: &Run, table: impl Fn(Cells) -> String) -> String {
         if ratios.len() > 1 {
             let _ = writeln!(
                 text,
-                "{} against its peers; what is expected in brackets:\n\n{}",
+                "{} against its peers{}:\n\n{}",
                 figures.name,
+                if run.mtu == STANDARD_MTU {
+                    "; what is expected in brackets"
+                } else {
+                    ""
+                },
                 table(ratios)
             );
         }
@@ -64,11 +69,12 @@ fn tables(run: &Run, table: impl Fn(Cells) -> String) -> String {
 fn conditions(run: &Run) -> String {
     let used: Vec<String> = run.processors_used.iter().map(usize::to_string).collect();
     format!(
-        "Linux {}, {} x {}, processors {} used. Frames of {FRAME} bytes. Medians of {} round(s) of {} s.",
+        "Linux {}, {} x {}, processors {} used. Frames of {FRAME} bytes, MTU {}. Medians of {} round(s) of {} s.",
         run.kernel,
         run.processors,
         run.processor,
         used.join(" and "),
+        run.mtu,
         run.rounds,
         run.seconds,
     )
@@ -106,7 +112,8 @@ fn ratios(run: &Run, of: Peer) -> Cells {
     for column in &COLUMNS {
         let ratio = |figures: &&Figures| {
             let ratio = ratio(run, of, column.key, figures.subject);
-            ratio.map(|ratio| with_bound(ratio, expected(of, column.key, figures.subject)))
+            let expected = expected(of, column.key, figures.subject);
+            ratio.map(|ratio| with_bound(ratio, expected.filter(|_| run.mtu == STANDARD_MTU)))
         };
         let ratios: Vec<_> = peers.iter().map(ratio).collect();
         if ratios.iter().any(Option::is_some) {

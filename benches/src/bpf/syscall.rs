@@ -44,6 +44,15 @@ impl Hook {
         }
     }
 
+    /// Flags to load it with: an XDP program is attached at any MTU only if it takes frames of several buffers.
+    fn program_flags(self) -> u32 {
+        const XDP_HAS_FRAGS: u32 = 1 << 5;
+        match self {
+            Self::Xdp => XDP_HAS_FRAGS,
+            Self::Ingress => 0,
+        }
+    }
+
     /// Attachment type and flags.
     fn attachment(self) -> (u32, u32) {
         const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -177,6 +186,8 @@ pub(super) fn load(hook: Hook, code: &[[u8; 8]]) -> io::Result<OwnedFd> {
         log_level: u32,
         log_size: u32,
         log: u64,
+        kernel_version: u32,
+        flags: u32,
     }
     let mut log = vec![0_u8; LOG_SIZE];
     let mut attributes = Attributes {
@@ -187,6 +198,8 @@ pub(super) fn load(hook: Hook, code: &[[u8; 8]]) -> io::Result<OwnedFd> {
         log_level: 1,
         log_size: LOG_SIZE as u32,
         log: log.as_mut_ptr() as u64,
+        kernel_version: 0,
+        flags: hook.program_flags(),
     };
     // The verifier gives up when a signal comes in; the next time it is gone.
     let loaded = loop {

@@ -26,17 +26,15 @@ pub(super) enum Gathered {
 }
 
 impl Gathering {
-    /// Adds the next chunk. O(its bytes).
+    /// Whether the next chunk goes on with a packet.
     #[inline(always)]
-    pub(super) fn add(&mut self, chunk: Frame, has_more: bool, pool: &FramePool) -> Gathered {
-        match self {
-            Self::Nothing if !has_more => Gathered::Packet(chunk),
-            _ => self.join(&chunk, has_more, pool),
-        }
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(self, Self::Nothing)
     }
 
+    /// Adds the next chunk of a packet of several. O(its bytes).
     #[cold]
-    fn join(&mut self, chunk: &Frame, has_more: bool, pool: &FramePool) -> Gathered {
+    pub(super) fn add(&mut self, chunk: &Frame, has_more: bool, pool: &FramePool) -> Gathered {
         let packet = match std::mem::take(self) {
             Self::Nothing => pool.take_long(),
             Self::Packet(packet) => Some(packet),
@@ -71,6 +69,15 @@ mod tests {
         FramePool::in_memory(64, CHUNK).with_long_frames(FramePool::in_memory(2, 35))
     }
 
+    /// As the socket does it.
+    fn add(gathering: &mut Gathering, chunk: Frame, has_more: bool, pool: &FramePool) -> Gathered {
+        if has_more || gathering.has_begun() {
+            gathering.add(&chunk, has_more, pool)
+        } else {
+            Gathered::Packet(chunk)
+        }
+    }
+
     proptest! {
         /// Packets of any lengths, with as many long ones held as there may be: each comes out as it was, or is lost because it is too long or
         /// there are too many.
@@ -86,7 +93,7 @@ mod tests {
                 for (at, chunk) in chunks.iter().enumerate() {
                     prop_assert!(last.is_none());
                     let chunk = pool.take_filled(chunk).expect("a frame");
-                    match gathering.add(chunk, at + 1 < chunks.len(), &pool) {
+                    match add(&mut gathering, chunk, at + 1 < chunks.len(), &pool) {
                         Gathered::Unfinished => prop_assert!(at + 1 < chunks.len()),
                         end => last = Some(end),
                     }
@@ -115,27 +122,18 @@ mod tests {
     fn without_long_frames_long_packets_are_lost() {
         let pool = FramePool::in_memory(4, CHUNK);
         let mut gathering = Gathering::default();
-        let chunk = || pool.take_filled(&[1; CHUNK]).expect("a frame");
-        assert!(matches!(
-            gathering.add(chunk(), true, &pool),
-            Gathered::Unfinished
-        ));
-        assert!(matches!(
-            gathering.add(chunk(), true, &pool),
-            Gathered::Unfinished
-        ));
-        assert!(matches!(gathering.add(chunk(), false, &pool), Gathered::Lost));
-        assert!(matches!(
-            gathering.add(chunk(), false, &pool),
-            Gathered::Packet(_)
-        ));
+        let add = |gathering: &mut Gathering, has_more| {
+            let chunk = pool.take_filled(&[1; CHUNK]).expect("a frame");
+            add(gathering, chunk, has_more, &pool)
+        };
+        assert!(matches!(add(&mut gathering, true), Gathered::Unfinished));
+        assert!(matches!(add(&mut gathering, true), Gathered::Unfinished));
+        assert!(matches!(add(&mut gathering, false), Gathered::Lost));
+        assert!(matches!(add(&mut gathering, false), Gathered::Packet(_)));
         gathering.lose(true);
-        assert!(matches!(gathering.add(chunk(), false, &pool), Gathered::Lost));
+        assert!(matches!(add(&mut gathering, false), Gathered::Lost));
         gathering.lose(false);
-        assert!(matches!(
-            gathering.add(chunk(), false, &pool),
-            Gathered::Packet(_)
-        ));
+        assert!(matches!(add(&mut gathering, false), Gathered::Packet(_)));
         assert_eq!(pool.in_use(), 0);
     }
 }

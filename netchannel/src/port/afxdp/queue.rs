@@ -200,25 +200,29 @@ impl Queue {
             for descriptor in &self.descriptors[..got] {
                 let returned = self.shared.take_back(descriptor, Lent::Receive);
                 self.lent_receive -= usize::from(!matches!(returned, Returned::NotLent));
-                let Returned::Frame(chunk) = returned else {
+                let Returned::Frame(mut frame) = returned else {
                     self.gathering.lose(descriptor.has_more_frames());
                     self.invalid += 1;
                     continue;
                 };
-                match self
-                    .gathering
-                    .add(chunk, descriptor.has_more_frames(), &self.shared.pool)
-                {
-                    Gathered::Packet(frame) => {
-                        // Another core may have written it: the whole burst is on its way before the first is looked at.
-                        frame.prefetch();
-                        bytes += frame.len() as u64;
-                        count += 1;
-                        burst.push(frame);
+                if descriptor.has_more_frames() || self.gathering.has_begun() {
+                    match self
+                        .gathering
+                        .add(&frame, descriptor.has_more_frames(), &self.shared.pool)
+                    {
+                        Gathered::Packet(packet) => frame = packet,
+                        Gathered::Unfinished => continue,
+                        Gathered::Lost => {
+                            self.lost += 1;
+                            continue;
+                        }
                     }
-                    Gathered::Unfinished => {}
-                    Gathered::Lost => self.lost += 1,
                 }
+                // Another core may have written it: the whole burst is on its way before the first is looked at.
+                frame.prefetch();
+                bytes += frame.len() as u64;
+                count += 1;
+                burst.push(frame);
             }
             if got < wanted {
                 break;

@@ -225,6 +225,7 @@ impl Shared {
     }
 
     /// Takes back what the kernel gave in a descriptor of one of its rings.
+    #[inline(always)]
     pub(super) fn take_back(&self, descriptor: &FrameDesc, from: Lent) -> Returned {
         let index = descriptor.addr() / self.options.chunk_size as usize;
         let Some(chunk) = self.chunks.get(index).filter(|chunk| chunk.lent.get() == from) else {
