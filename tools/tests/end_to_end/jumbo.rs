@@ -1,15 +1,16 @@
 //! Packets that don't fit in one frame: the kernel hands them over in several chunks and takes them so.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 
 use netchannel::control::report::{Memory, Table};
 use netchannel_benches::namespace::Namespace;
 use netchannel_benches::topology::{BOX_INSIDE, BOX_OUTSIDE_V6, INSIDE_V6, Options, SERVER, SERVER_V6};
 use netchannel_benches::traffic::Live;
 use netchannel_benches::traffic::ping::{Ping, ping};
-use netchannel_benches::traffic::probe::{Answer, FRAGMENTATION_NEEDED, Probe, UNREACHABLE, payload, probe};
+use netchannel_benches::traffic::probe::{Answer, FRAGMENTATION_NEEDED, UNREACHABLE, payload};
 use netchannel_benches::traffic::udp::EchoServer;
 
+use crate::mtu::{HEADERS, ask};
 use crate::offload::poll_at_the_ends;
 use crate::site::{
     ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_tcp, check_traffic, eventually, lab, reaches,
@@ -17,9 +18,6 @@ use crate::site::{
 
 /// What most networks with jumbo frames use.
 const MTU: u32 = 9000;
-
-/// Bytes of an IPv4 and a UDP header.
-const HEADERS: usize = 28;
 
 /// Bytes of an Ethernet frame that one chunk holds.
 const CHUNK: usize = 3840;
@@ -38,20 +36,6 @@ fn translating() -> String {
 fn set_mtu(namespace: &Namespace, interface: &str, mtu: u32) {
     let set = format!("link set {interface} mtu {mtu}");
     namespace.ip(&set).expect("an MTU");
-}
-
-/// What comes of a datagram of so many bytes, IP and UDP header included.
-fn ask(site: &Site, target: SocketAddr, ip_bytes: usize, dont_fragment: bool) -> Answer {
-    let SocketAddr::V4(target) = target else {
-        unreachable!("the server is IPv4")
-    };
-    let what = Probe {
-        payload: ip_bytes - HEADERS,
-        dont_fragment,
-        timeout: ON_ITS_WAY,
-        ..Probe::to(target)
-    };
-    site.lab.inside.run(|| probe(&what)).expect("a socket")
 }
 
 /// Lengths of IP packets around those at which an Ethernet frame takes another chunk.
@@ -73,7 +57,7 @@ fn check_long_traffic(site: &Site) {
     let echo = EchoServer::start(&site.lab.server, (SERVER, 0).into()).expect("a port");
     for ip_bytes in lengths(MTU as usize) {
         for dont_fragment in [false, true] {
-            let answer = ask(site, echo.address(), ip_bytes, dont_fragment);
+            let answer = ask(&site.lab, echo.address(), ip_bytes, dont_fragment);
             let expected = Answer::Datagram(payload(ip_bytes - HEADERS));
             assert!(answer == expected, "{ip_bytes} bytes: {answer:?}");
         }
@@ -136,7 +120,7 @@ fn the_longest_packets_cross() {
     });
     let echo = EchoServer::start(&site.lab.server, (SERVER, 0).into()).expect("a port");
     for ip_bytes in [61_418, 1500, 61_417, 30_000] {
-        let answer = ask(&site, echo.address(), ip_bytes, true);
+        let answer = ask(&site.lab, echo.address(), ip_bytes, true);
         assert!(
             answer == Answer::Datagram(payload(ip_bytes - HEADERS)),
             "{ip_bytes} bytes"
@@ -192,9 +176,9 @@ fn what_is_too_long_for_the_next_link_is_told_or_cut() {
             code: FRAGMENTATION_NEEDED,
             mtu,
         };
-        assert_eq!(ask(&site, echo.address(), MTU as usize, true), too_big);
+        assert_eq!(ask(&site.lab, echo.address(), MTU as usize, true), too_big);
         for ip_bytes in lengths(MTU as usize) {
-            let answer = ask(&site, echo.address(), ip_bytes, false);
+            let answer = ask(&site.lab, echo.address(), ip_bytes, false);
             assert!(
                 answer == Answer::Datagram(payload(ip_bytes - HEADERS)),
                 "{ip_bytes} bytes: {answer:?}"

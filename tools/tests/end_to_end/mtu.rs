@@ -11,7 +11,7 @@ use netchannel_benches::traffic::udp::EchoServer;
 use crate::site::{ON_ITS_WAY, Site, TRANSLATE_ALL, TRANSLATOR, at, check_tcp, check_traffic, lab};
 
 /// Bytes of an IPv4 and a UDP header.
-const HEADERS: usize = 28;
+pub(crate) const HEADERS: usize = 28;
 
 /// Inside the MTU is 3000, outside it is 1500.
 fn narrow_outside() -> Site {
@@ -24,7 +24,8 @@ fn narrow_outside() -> Site {
     Site::on(lab, &[TRANSLATOR, TRANSLATE_ALL].concat())
 }
 
-fn ask(lab: &Lab, target: SocketAddr, ip_bytes: usize, dont_fragment: bool) -> Answer {
+/// What comes of a datagram of so many bytes, IP and UDP header included.
+pub(crate) fn ask(lab: &Lab, target: SocketAddr, ip_bytes: usize, dont_fragment: bool) -> Answer {
     let SocketAddr::V4(target) = target else {
         unreachable!("the server is IPv4")
     };
