@@ -30,7 +30,7 @@ struct Arguments {
     #[arg(long, num_args = 2, value_parser = mac)]
     outside: Vec<[u8; 6]>,
     /// MTU of both
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(68..=65_535))]
     mtu: u32,
 }
 
